@@ -1,0 +1,5 @@
+//! keygate: an authenticating reverse proxy and ingestion gateway.
+
+pub mod config;
+pub mod demo;
+pub mod keys;
