@@ -1,1 +1,374 @@
-//! The domain.
+//! The domain: the nouns of keygate and nothing else. Pure: no clock, file, socket, log or metric is reached from here.
+//!
+//! A *key* is an API key, an application key or a client token, once issued. Its plain characters are its *secret*
+//! ([`secret::Secret`]); what is stored and looked up is its [`Fingerprint`]; what is safe to log is its [`KeyId`].
+
+pub mod policy;
+pub mod rules;
+pub mod secret;
+pub mod table;
+
+use std::fmt;
+
+use compact_str::CompactString;
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+pub use policy::{Attribution, Denial, Principal, Reason};
+pub use secret::{Fingerprint, Secret};
+pub use table::KeyTable;
+
+/// An id in the form the Datadog API uses: a lower-case UUID, never reused. Three types, so that an org id can never
+/// be passed where a user id is wanted.
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub Uuid);
+
+        impl $name {
+            /// A new random id.
+            pub fn generate() -> Self {
+                Self(Uuid::new_v4())
+            }
+
+            /// The id's 16 bytes, the form the stores use as a key.
+            pub fn bytes(&self) -> [u8; 16] {
+                self.0.into_bytes()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.as_hyphenated().fmt(f)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = uuid::Error;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                Uuid::try_parse(text).map(Self)
+            }
+        }
+    };
+}
+
+id!(
+    /// An org: the owner of API keys and client tokens, and of users.
+    OrgId
+);
+id!(
+    /// A person or a service account of one org.
+    UserId
+);
+id!(
+    /// A key's stable public name.
+    KeyId
+);
+
+/// The three kinds of key. The kind is a property of the stored key, never of the place in a request that carried it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyKind {
+    /// Identifies an org to the intake.
+    ApiKey,
+    /// Beside an API key of the same org, gives API access as the user who owns it.
+    ApplicationKey,
+    /// Publishable; may send browser logs and nothing else.
+    ClientToken,
+}
+
+impl KeyKind {
+    /// The name used in records, JSON and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ApiKey => "api_key",
+            Self::ApplicationKey => "application_key",
+            Self::ClientToken => "client_token",
+        }
+    }
+}
+
+/// The store's clock: every change has a larger one than the change before it.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Revision(pub u64);
+
+/// Wall-clock time in milliseconds since the Unix epoch. Only for what is stored or shown; deadlines and ages use the
+/// monotonic clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Timestamp(pub i64);
+
+/// Who made a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Actor {
+    /// Somebody at the machine itself, through the control socket or the store's file.
+    Operator,
+    /// A user of an org.
+    User(UserId),
+}
+
+/// An org.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Org {
+    /// Its id.
+    pub id: OrgId,
+    /// Its name, unique in the installation.
+    pub name: CompactString,
+    /// A disabled org's keys are all refused, until it is enabled again.
+    pub disabled: bool,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// The change that last touched it.
+    pub revision: Revision,
+}
+
+/// What a user is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UserKind {
+    /// A person.
+    Person,
+    /// A name that programs act under; outlives the people who set it up.
+    ServiceAccount,
+}
+
+/// What a user may do to keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Everything in the org.
+    Admin,
+    /// Their own application keys.
+    Standard,
+    /// Nothing but look.
+    ReadOnly,
+}
+
+impl Role {
+    /// The name used on the command line and in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Admin => "admin",
+            Self::Standard => "standard",
+            Self::ReadOnly => "read-only",
+        }
+    }
+}
+
+/// A user or a service account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// The user's id.
+    pub id: UserId,
+    /// The org the user belongs to, for good.
+    pub org: OrgId,
+    /// A person or a service account.
+    pub kind: UserKind,
+    /// The login name, an e-mail address for people; unique in the org. A service account's is its own id.
+    pub handle: CompactString,
+    /// The name shown to people and sent upstream.
+    pub name: CompactString,
+    /// What the user may do.
+    pub role: Role,
+    /// Set while the user may not act.
+    pub disabled: bool,
+    /// Every application key of this user issued at or before this revision is revoked for good. Disabling a user
+    /// writes this one field, so it costs the same for one key and for ten thousand, and enabling them again, which
+    /// leaves it alone, revives nothing.
+    pub application_keys_revoked_through: Revision,
+    /// When that was last moved, for "revoked at".
+    pub application_keys_revoked_at: Option<Timestamp>,
+    /// When the user was made.
+    pub created_at: Timestamp,
+    /// The change that last touched the user.
+    pub revision: Revision,
+}
+
+impl User {
+    /// Whether disabling the user has revoked this key of theirs.
+    pub fn has_revoked(&self, key: &Key) -> bool {
+        key.kind == KeyKind::ApplicationKey && key.issued <= self.application_keys_revoked_through
+    }
+}
+
+/// When and by whom a key was revoked. Never unset: a revoked key stays as its own tombstone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revocation {
+    /// When.
+    pub at: Timestamp,
+    /// By whom.
+    pub by: Actor,
+}
+
+/// A key as stored and as held in memory. It holds no secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Key {
+    /// Its id.
+    pub id: KeyId,
+    /// Its kind.
+    pub kind: KeyKind,
+    /// The org it belongs to, for good.
+    pub org: OrgId,
+    /// The user its requests are attributed to: application keys have one, the other kinds have none.
+    pub owner: Option<UserId>,
+    /// Its name.
+    pub name: CompactString,
+    /// What a presented secret is looked up by.
+    pub fingerprint: Fingerprint,
+    /// The secret's last four characters, for people to tell keys apart.
+    pub last4: CompactString,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Who made it.
+    pub created_by: Actor,
+    /// The change that made it.
+    pub issued: Revision,
+    /// The change that last touched it.
+    pub revision: Revision,
+    /// Set once, never unset.
+    pub revoked: Option<Revocation>,
+    /// Refused from then on.
+    pub expires_at: Option<Timestamp>,
+    /// Application keys: what the key may be used for; `None` is all that the owner may.
+    pub scopes: Option<Vec<CompactString>>,
+    /// API keys: the client addresses it may be used from; empty is any.
+    pub allowed_addresses: Vec<IpNet>,
+    /// Client tokens: the page origins it may be used from; empty is any.
+    pub allowed_origins: Vec<rules::Origin>,
+}
+
+/// One record of the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Record {
+    /// An org.
+    Org(Org),
+    /// A user.
+    User(User),
+    /// A key.
+    Key(Key),
+}
+
+impl Record {
+    /// The change that wrote this record.
+    pub const fn revision(&self) -> Revision {
+        match self {
+            Self::Org(org) => org.revision,
+            Self::User(user) => user.revision,
+            Self::Key(key) => key.revision,
+        }
+    }
+}
+
+/// What a route demands of its caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Nothing: a preflight, which cannot carry a credential.
+    Open,
+    /// An API key.
+    Intake,
+    /// An API key or a client token: the logs intake, which both kinds of sender share.
+    Logs,
+    /// A client token.
+    Browser,
+    /// An API key and an application key of one org, and the scope if there is one.
+    Api {
+        /// A permission that a scoped application key must name.
+        scope: Option<CompactString>,
+    },
+    /// No key reaches it. The route is listed so that its refusal has the shape its clients expect.
+    Closed,
+}
+
+/// What one request presented for one kind of carrier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presented {
+    /// Nothing.
+    Nothing,
+    /// Bytes that no key can have: empty, too long, or not visible ASCII.
+    Malformed,
+    /// One value, in however many places.
+    One(Fingerprint),
+    /// Two different values. Neither is chosen.
+    Conflict,
+}
+
+/// What one request presented: fingerprints only, the secret itself is not kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Credential {
+    /// From the carriers of API keys and client tokens.
+    pub key: Presented,
+    /// From the carriers of application keys.
+    pub application_key: Presented,
+}
+
+#[cfg(test)]
+pub(crate) mod samples {
+    //! Records for the tests of this module and of its siblings.
+
+    use super::{
+        Actor, Fingerprint, Key, KeyId, KeyKind, Org, OrgId, Revision, Role, Timestamp, User,
+        UserId, UserKind,
+    };
+
+    pub fn org(name: &str) -> Org {
+        Org {
+            id: OrgId::generate(),
+            name: name.into(),
+            disabled: false,
+            created_at: Timestamp(0),
+            revision: Revision(1),
+        }
+    }
+
+    pub fn user(org: &Org, handle: &str) -> User {
+        User {
+            id: UserId::generate(),
+            org: org.id,
+            kind: UserKind::Person,
+            handle: handle.into(),
+            name: handle.into(),
+            role: Role::Standard,
+            disabled: false,
+            application_keys_revoked_through: Revision(0),
+            application_keys_revoked_at: None,
+            created_at: Timestamp(0),
+            revision: Revision(1),
+        }
+    }
+
+    pub fn key(kind: KeyKind, org: &Org, owner: Option<&User>, fingerprint: u128) -> Key {
+        Key {
+            id: KeyId::generate(),
+            kind,
+            org: org.id,
+            owner: owner.map(|user| user.id),
+            name: kind.as_str().into(),
+            fingerprint: Fingerprint::from_bytes(fingerprint.to_be_bytes()),
+            last4: "cdef".into(),
+            created_at: Timestamp(0),
+            created_by: Actor::Operator,
+            issued: Revision(2),
+            revision: Revision(2),
+            revoked: None,
+            expires_at: None,
+            scopes: None,
+            allowed_addresses: Vec::new(),
+            allowed_origins: Vec::new(),
+        }
+    }
+}

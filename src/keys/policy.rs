@@ -1,0 +1,421 @@
+//! The whole decision: who is calling, and may they? Pure; it answers with a [`Principal`], which nothing else can make,
+//! or with a [`Denial`].
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use compact_str::CompactString;
+
+use super::rules;
+use super::table::{Reader, View};
+use super::{
+    Access, Credential, Fingerprint, Key, KeyId, KeyKind, OrgId, Presented, Timestamp, UserId,
+};
+
+/// What a decision is in the end (DESIGN 3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Decision {
+    /// Let through.
+    Allowed,
+    /// No credential where one is demanded.
+    Missing,
+    /// A credential that is certainly no good.
+    Bad,
+    /// Not decidable now; never to be taken for a bad credential.
+    CannotTell,
+}
+
+/// Exactly why a request is refused. The record has it; the client learns only the [`Decision`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// No API key or client token.
+    NoKey,
+    /// An API key, but no application key beside it.
+    NoApplicationKey,
+    /// No key has this secret.
+    Unknown,
+    /// Bytes that no secret can be.
+    Malformed,
+    /// Two different values for one kind of credential.
+    Conflict,
+    /// Revoked.
+    Revoked,
+    /// Expired.
+    Expired,
+    /// A good key of a kind that may not do this.
+    WrongKind,
+    /// An API key and an application key of two orgs.
+    PairMismatch,
+    /// The application key's owner is disabled.
+    OwnerDisabled,
+    /// The org is disabled.
+    OrgDisabled,
+    /// The application key lacks the scope the route demands.
+    ScopeMissing,
+    /// The client token is bound to other page origins.
+    OriginNotAllowed,
+    /// The API key is bound to other client addresses.
+    AddressNotAllowed,
+    /// No key reaches this route.
+    Closed,
+    /// The key table is too old to say.
+    ViewTooOld,
+    /// The key table has not been loaded.
+    NotLoaded,
+}
+
+impl Reason {
+    /// Every reason, for tables and metrics.
+    pub const ALL: [Self; 17] = [
+        Self::NoKey,
+        Self::NoApplicationKey,
+        Self::Unknown,
+        Self::Malformed,
+        Self::Conflict,
+        Self::Revoked,
+        Self::Expired,
+        Self::WrongKind,
+        Self::PairMismatch,
+        Self::OwnerDisabled,
+        Self::OrgDisabled,
+        Self::ScopeMissing,
+        Self::OriginNotAllowed,
+        Self::AddressNotAllowed,
+        Self::Closed,
+        Self::ViewTooOld,
+        Self::NotLoaded,
+    ];
+
+    /// The name used in records and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoKey => "no_key",
+            Self::NoApplicationKey => "no_application_key",
+            Self::Unknown => "unknown",
+            Self::Malformed => "malformed",
+            Self::Conflict => "conflict",
+            Self::Revoked => "revoked",
+            Self::Expired => "expired",
+            Self::WrongKind => "wrong_kind",
+            Self::PairMismatch => "pair_mismatch",
+            Self::OwnerDisabled => "owner_disabled",
+            Self::OrgDisabled => "org_disabled",
+            Self::ScopeMissing => "scope_missing",
+            Self::OriginNotAllowed => "origin_not_allowed",
+            Self::AddressNotAllowed => "address_not_allowed",
+            Self::Closed => "closed",
+            Self::ViewTooOld => "view_too_old",
+            Self::NotLoaded => "not_loaded",
+        }
+    }
+
+    /// The coarse answer it belongs to.
+    pub const fn decision(self) -> Decision {
+        match self {
+            Self::NoKey | Self::NoApplicationKey => Decision::Missing,
+            Self::Unknown
+            | Self::Malformed
+            | Self::Conflict
+            | Self::Revoked
+            | Self::Expired
+            | Self::WrongKind
+            | Self::PairMismatch
+            | Self::OwnerDisabled
+            | Self::OrgDisabled
+            | Self::ScopeMissing
+            | Self::OriginNotAllowed
+            | Self::AddressNotAllowed
+            | Self::Closed => Decision::Bad,
+            Self::ViewTooOld | Self::NotLoaded => Decision::CannotTell,
+        }
+    }
+}
+
+/// A key as far as a record and the upstream need to know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedKey {
+    /// Its id.
+    pub id: KeyId,
+    /// Its name at the time of the decision.
+    pub name: CompactString,
+    /// Its kind.
+    pub kind: KeyKind,
+}
+
+/// On whose behalf a request was made, as far as it is known. A refused request of a known key has one as well: "who
+/// still uses the key I revoked" is a question the records answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attribution {
+    /// The API key or client token.
+    pub key: Option<NamedKey>,
+    /// The application key.
+    pub application_key: Option<NamedKey>,
+    /// The org's id and name.
+    pub org: Option<(OrgId, CompactString)>,
+    /// The application key's owner: id and name.
+    pub user: Option<(UserId, CompactString)>,
+}
+
+/// A caller who may do what the route does. Only [`authorize`] makes one.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Principal(Attribution);
+
+impl Principal {
+    /// Who it is.
+    pub fn attribution(&self) -> &Attribution {
+        &self.0
+    }
+
+    /// Who it is, to be kept in the record.
+    pub fn into_attribution(self) -> Attribution {
+        self.0
+    }
+}
+
+/// A refusal: why, and of whom as far as that is known.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Denial {
+    /// Exactly why.
+    pub reason: Reason,
+    /// Whose request it was.
+    pub attribution: Box<Attribution>,
+}
+
+/// How old the view may be (DESIGN 5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Staleness {
+    /// Up to this age a secret that is not in the table is unknown; beyond it, nobody can tell.
+    pub fresh_within: Duration,
+    /// Up to this age known keys are served at the intake and the browser routes.
+    pub serve_for_intake: Duration,
+    /// Up to this age known keys are served at the API.
+    pub serve_for_api: Duration,
+}
+
+/// What a decision depends on beside the table and the credential.
+#[derive(Clone, Copy, Debug)]
+pub struct Circumstances<'a> {
+    /// The table's state, `None` before it was loaded.
+    pub view: Option<View>,
+    /// How old it may be.
+    pub staleness: &'a Staleness,
+    /// Wall-clock time, for expiries.
+    pub now: Timestamp,
+    /// Where the request came from.
+    pub address: IpAddr,
+    /// The page it came from, by its `Origin` header.
+    pub origin: Option<&'a str>,
+}
+
+/// Decides. The work is the same for every wrong credential: at most one look-up for each value presented, all of them
+/// done before the first is judged.
+///
+/// # Errors
+/// [`Denial`] with the first reason that applies, in the order in which an operator would want to hear of them: what
+/// was presented, whether the key lives, whether it may do this, whether the pair belongs together.
+pub fn authorize(
+    access: &Access,
+    credential: &Credential,
+    table: &Reader<'_>,
+    circumstances: &Circumstances<'_>,
+) -> Result<Principal, Denial> {
+    let wants_pair = matches!(access, Access::Api { .. });
+    if matches!(access, Access::Open) {
+        return Ok(Principal(Attribution::default()));
+    }
+    let key = look_up(credential.key, table);
+    // An application key is ignored where none is demanded: official clients send theirs with everything (WIRE 7, 27).
+    let application_key = if wants_pair {
+        look_up(credential.application_key, table)
+    } else {
+        Found::None(Presented::Nothing)
+    };
+    let attribution = attribute(&key, &application_key, table);
+
+    let verdict = judge(access, &key, &application_key, table, circumstances);
+    match verdict {
+        Ok(()) => Ok(Principal(attribution)),
+        Err(reason) => Err(Denial {
+            reason,
+            attribution: Box::new(attribution),
+        }),
+    }
+}
+
+/// The result of one look-up.
+enum Found<'a> {
+    Key(&'a Key),
+    None(Presented),
+}
+
+fn look_up<'a>(presented: Presented, table: &'a Reader<'_>) -> Found<'a> {
+    match presented {
+        Presented::One(fingerprint) => table
+            .key(&fingerprint)
+            .map_or(Found::None(presented), Found::Key),
+        Presented::Nothing | Presented::Malformed | Presented::Conflict => Found::None(presented),
+    }
+}
+
+fn attribute(key: &Found<'_>, application_key: &Found<'_>, table: &Reader<'_>) -> Attribution {
+    let named = |key: &Key| NamedKey {
+        id: key.id,
+        name: key.name.clone(),
+        kind: key.kind,
+    };
+    let mut attribution = Attribution::default();
+    if let Found::Key(key) = application_key {
+        attribution.application_key = Some(named(key));
+        attribution.org = table.org(&key.org).map(|org| (org.id, org.name.clone()));
+        attribution.user = owner_of(key, table);
+    }
+    if let Found::Key(key) = key {
+        attribution.key = Some(named(key));
+        // With a pair of two orgs it is the API key's org that the request is counted for.
+        attribution.org = table.org(&key.org).map(|org| (org.id, org.name.clone()));
+        if key.kind == KeyKind::ApplicationKey {
+            attribution.user = owner_of(key, table);
+        }
+    }
+    attribution
+}
+
+fn owner_of(key: &Key, table: &Reader<'_>) -> Option<(UserId, CompactString)> {
+    let owner = table.user(&key.owner?)?;
+    Some((owner.id, owner.name.clone()))
+}
+
+fn judge(
+    access: &Access,
+    key: &Found<'_>,
+    application_key: &Found<'_>,
+    table: &Reader<'_>,
+    circumstances: &Circumstances<'_>,
+) -> Result<(), Reason> {
+    if matches!(access, Access::Closed) {
+        return Err(Reason::Closed);
+    }
+    let scope = match access {
+        Access::Api { scope } => Some(scope.as_ref()),
+        Access::Open | Access::Intake | Access::Logs | Access::Browser | Access::Closed => None,
+    };
+    match (presented(key), presented(application_key), scope) {
+        (Some(Presented::Nothing), _, _) => return Err(Reason::NoKey),
+        (_, Some(Presented::Nothing), Some(_)) => return Err(Reason::NoApplicationKey),
+        (Some(Presented::Conflict), _, _) | (_, Some(Presented::Conflict), _) => {
+            return Err(Reason::Conflict);
+        }
+        _ => {}
+    }
+
+    let view = circumstances.view.ok_or(Reason::NotLoaded)?;
+    let serve_for = match scope {
+        Some(_) => circumstances.staleness.serve_for_api,
+        None => circumstances.staleness.serve_for_intake,
+    };
+    if view.age > serve_for {
+        return Err(Reason::ViewTooOld);
+    }
+    let fresh = view.age <= circumstances.staleness.fresh_within;
+
+    let key = known(key, fresh)?;
+    living(key, table, circumstances.now)?;
+    if !rules::accepts(access, key.kind) {
+        return Err(Reason::WrongKind);
+    }
+    admitted(key, circumstances)?;
+
+    if let Some(scope) = scope {
+        let application_key = known(application_key, fresh)?;
+        living(application_key, table, circumstances.now)?;
+        if application_key.kind != KeyKind::ApplicationKey {
+            return Err(Reason::WrongKind);
+        }
+        if application_key.org != key.org {
+            return Err(Reason::PairMismatch);
+        }
+        if let (Some(wanted), Some(held)) = (scope, &application_key.scopes)
+            && !held.contains(wanted)
+        {
+            return Err(Reason::ScopeMissing);
+        }
+    }
+    Ok(())
+}
+
+/// What was presented where no key was found.
+const fn presented(found: &Found<'_>) -> Option<Presented> {
+    match found {
+        Found::Key(_) => None,
+        Found::None(presented) => Some(*presented),
+    }
+}
+
+fn known<'a>(found: &Found<'a>, fresh: bool) -> Result<&'a Key, Reason> {
+    match found {
+        Found::Key(key) => Ok(key),
+        Found::None(Presented::Malformed) => Err(Reason::Malformed),
+        Found::None(_) if fresh => Err(Reason::Unknown),
+        // A key made since the view was last in step would be missing too.
+        Found::None(_) => Err(Reason::ViewTooOld),
+    }
+}
+
+/// Whether the key lives: not revoked, not expired, its org and its owner in force.
+fn living(key: &Key, table: &Reader<'_>, now: Timestamp) -> Result<(), Reason> {
+    if key.revoked.is_some() {
+        return Err(Reason::Revoked);
+    }
+    if let Some(owner) = &key.owner {
+        // An owner that the table does not hold is a record that was refused: its keys are refused with it.
+        let owner = table.user(owner).ok_or(Reason::OwnerDisabled)?;
+        if owner.disabled {
+            return Err(Reason::OwnerDisabled);
+        }
+        if owner.has_revoked(key) {
+            return Err(Reason::Revoked);
+        }
+    }
+    if key.expires_at.is_some_and(|expiry| expiry <= now) {
+        return Err(Reason::Expired);
+    }
+    if table.org(&key.org).is_none_or(|org| org.disabled) {
+        return Err(Reason::OrgDisabled);
+    }
+    Ok(())
+}
+
+/// Whether the key may be used from where the request came from.
+fn admitted(key: &Key, circumstances: &Circumstances<'_>) -> Result<(), Reason> {
+    let address = circumstances.address.to_canonical();
+    if !key.allowed_addresses.is_empty()
+        && !key
+            .allowed_addresses
+            .iter()
+            .any(|net| net.contains(&address))
+    {
+        return Err(Reason::AddressNotAllowed);
+    }
+    if !key.allowed_origins.is_empty() {
+        let origin = circumstances.origin.unwrap_or_default();
+        if !key
+            .allowed_origins
+            .iter()
+            .any(|allowed| allowed.covers(origin))
+        {
+            return Err(Reason::OriginNotAllowed);
+        }
+    }
+    Ok(())
+}
+
+/// The credential of one value in each carrier; for callers that hold the fingerprints already.
+impl Credential {
+    /// One key, no application key.
+    pub const fn of_key(fingerprint: Fingerprint) -> Self {
+        Self {
+            key: Presented::One(fingerprint),
+            application_key: Presented::Nothing,
+        }
+    }
+}

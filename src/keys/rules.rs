@@ -1,0 +1,401 @@
+//! Every rule about keys and names, as data: how many, what form, what they may reach, and the sentence that refuses.
+//! It decides about a request to change keys; who is calling is decided in `policy`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use compact_str::CompactString;
+use serde::{Deserialize, Serialize};
+
+use super::{Access, KeyKind};
+
+/// The form of a generated secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SecretForm {
+    /// What it starts with.
+    pub prefix: &'static str,
+    /// How many lower-case hex digits follow.
+    pub hex_digits: usize,
+}
+
+/// Within what a key's name is unique and its number is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Within {
+    /// The org.
+    Org,
+    /// The user who owns it.
+    Owner,
+}
+
+/// The rules of one kind of key (DESIGN 2; the Datadog rules they follow are in WIRE 5.7).
+#[derive(Clone, Copy, Debug)]
+pub struct KindRules {
+    /// What people call it.
+    pub label: &'static str,
+    /// The form of its secret (WIRE 5.1).
+    pub secret: SecretForm,
+    /// Within what it is counted and its name is unique.
+    pub within: Within,
+    /// What it may reach, in words.
+    pub reach: &'static str,
+}
+
+/// The rules of a kind.
+pub const fn of(kind: KeyKind) -> &'static KindRules {
+    match kind {
+        KeyKind::ApiKey => &KindRules {
+            label: "API key",
+            secret: SecretForm {
+                prefix: "",
+                hex_digits: 32,
+            },
+            within: Within::Org,
+            reach: "the intake; with an application key of the same org also the API",
+        },
+        KeyKind::ApplicationKey => &KindRules {
+            label: "application key",
+            secret: SecretForm {
+                prefix: "",
+                hex_digits: 40,
+            },
+            within: Within::Owner,
+            reach: "the API, beside an API key of the same org",
+        },
+        KeyKind::ClientToken => &KindRules {
+            label: "client token",
+            secret: SecretForm {
+                prefix: "pub",
+                hex_digits: 32,
+            },
+            within: Within::Org,
+            reach: "the browser logs intake",
+        },
+    }
+}
+
+/// Whether a key of this kind satisfies the demand, presented where API keys and client tokens are presented.
+pub const fn accepts(access: &Access, kind: KeyKind) -> bool {
+    match (access, kind) {
+        (Access::Intake | Access::Logs | Access::Api { .. }, KeyKind::ApiKey)
+        | (Access::Browser | Access::Logs, KeyKind::ClientToken) => true,
+        (Access::Intake | Access::Api { .. }, KeyKind::ClientToken)
+        | (Access::Browser, KeyKind::ApiKey)
+        | (Access::Open | Access::Closed, _)
+        | (_, KeyKind::ApplicationKey) => false,
+    }
+}
+
+/// How many keys there may be. Configurable; the defaults are the Datadog rules of WIRE 5.7.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The fewest active API keys of an org: the last ones cannot be revoked.
+    pub api_keys_per_org_min: u32,
+    /// The most active API keys of an org.
+    pub api_keys_per_org_max: u32,
+    /// The most active application keys of a user.
+    pub application_keys_per_user_max: u32,
+    /// The most active client tokens of an org.
+    pub client_tokens_per_org_max: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            api_keys_per_org_min: 1,
+            api_keys_per_org_max: 5,
+            application_keys_per_user_max: 1_000,
+            client_tokens_per_org_max: 1_000,
+        }
+    }
+}
+
+impl Limits {
+    /// The most active keys of a kind within an org or an owner.
+    pub const fn most(&self, kind: KeyKind) -> u32 {
+        match kind {
+            KeyKind::ApiKey => self.api_keys_per_org_max,
+            KeyKind::ApplicationKey => self.application_keys_per_user_max,
+            KeyKind::ClientToken => self.client_tokens_per_org_max,
+        }
+    }
+
+    /// The fewest active keys of a kind within an org or an owner.
+    pub const fn fewest(&self, kind: KeyKind) -> u32 {
+        match kind {
+            KeyKind::ApiKey => self.api_keys_per_org_min,
+            KeyKind::ApplicationKey | KeyKind::ClientToken => 0,
+        }
+    }
+}
+
+/// The longest name, in characters.
+pub const NAME_CHARS_MAX: usize = 256;
+
+/// A name of a key, user or org: trimmed, 1 to 256 characters, no control characters. Compared case-sensitively.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Name(CompactString);
+
+impl Name {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The name, to be stored.
+    pub fn into_inner(self) -> CompactString {
+        self.0
+    }
+}
+
+impl FromStr for Name {
+    type Err = Refusal;
+
+    fn from_str(text: &str) -> Result<Self, Refusal> {
+        let name = text.trim();
+        if name.is_empty() {
+            return Err(Refusal::NameBlank);
+        }
+        if name.chars().count() > NAME_CHARS_MAX {
+            return Err(Refusal::NameTooLong);
+        }
+        if name.chars().any(char::is_control) {
+            return Err(Refusal::NameHasControlCharacter);
+        }
+        Ok(Self(name.into()))
+    }
+}
+
+/// A page origin a client token may be used from: `https://shop.example`, or `https://*.shop.example` for every
+/// name below it (RFC 6454, 6.2: scheme, host and port, no path).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Origin(CompactString);
+
+impl Origin {
+    /// Whether a request's `Origin` header names a page of this origin. Browsers send it lower-case and canonical, so
+    /// the comparison is byte for byte.
+    pub fn covers(&self, presented: &str) -> bool {
+        match self.0.split_once("*.") {
+            None => self.0 == presented,
+            Some((scheme, parent)) => presented
+                .strip_prefix(scheme)
+                .and_then(|host| host.strip_suffix(parent))
+                .is_some_and(|child| {
+                    child.len() > 1 && child.ends_with('.') && !child.contains(['/', ':', '@'])
+                }),
+        }
+    }
+
+    /// As written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Origin {
+    type Err = Refusal;
+
+    fn from_str(text: &str) -> Result<Self, Refusal> {
+        let text = text.trim().to_ascii_lowercase();
+        let rest = text
+            .strip_prefix("https://")
+            .or_else(|| text.strip_prefix("http://"));
+        let host = rest.ok_or(Refusal::OriginMalformed)?;
+        let plain = host.strip_prefix("*.").unwrap_or(host);
+        let of_a_host =
+            |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');
+        if plain.is_empty() || plain.starts_with('.') || !plain.chars().all(of_a_host) {
+            return Err(Refusal::OriginMalformed);
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+/// Why a change to keys, users or orgs is refused. Its text is the one source of the sentence that people see, on the
+/// command line, in the API and on the pages; each says what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// A blank name.
+    NameBlank,
+    /// A name over [`NAME_CHARS_MAX`].
+    NameTooLong,
+    /// A name with a control character.
+    NameHasControlCharacter,
+    /// A name that another active key, user or org has.
+    NameTaken {
+        /// What has it.
+        what: &'static str,
+        /// Within what it is unique.
+        within: &'static str,
+        /// The name.
+        name: CompactString,
+    },
+    /// One key too many.
+    TooMany {
+        /// The kind of key.
+        kind: KeyKind,
+        /// The most there may be.
+        most: u32,
+    },
+    /// One key too few would be left.
+    TooFew {
+        /// The kind of key.
+        kind: KeyKind,
+        /// The fewest there may be.
+        fewest: u32,
+    },
+    /// Already revoked.
+    AlreadyRevoked {
+        /// The kind of key.
+        kind: KeyKind,
+    },
+    /// The owner of a new application key is disabled.
+    OwnerDisabled,
+    /// The org is disabled.
+    OrgDisabled,
+    /// A secret to import that is already known, here or in another org.
+    SecretKnown,
+    /// A secret to import that no secret can be.
+    SecretMalformed,
+    /// An origin that is none.
+    OriginMalformed,
+    /// An expiry that is past.
+    ExpiryPast,
+    /// Nothing has this id or name.
+    NotFound {
+        /// What was looked for.
+        what: &'static str,
+    },
+}
+
+impl Refusal {
+    /// A stable word for programs.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::NameBlank => "name_blank",
+            Self::NameTooLong => "name_too_long",
+            Self::NameHasControlCharacter => "name_has_control_character",
+            Self::NameTaken { .. } => "name_taken",
+            Self::TooMany { .. } => "too_many",
+            Self::TooFew { .. } => "too_few",
+            Self::AlreadyRevoked { .. } => "already_revoked",
+            Self::OwnerDisabled => "owner_disabled",
+            Self::OrgDisabled => "org_disabled",
+            Self::SecretKnown => "secret_known",
+            Self::SecretMalformed => "secret_malformed",
+            Self::OriginMalformed => "origin_malformed",
+            Self::ExpiryPast => "expiry_past",
+            Self::NotFound { .. } => "not_found",
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NameBlank => f.write_str("a name cannot be blank: give one of 1 to 256 characters"),
+            Self::NameTooLong => write!(f, "a name has at most {NAME_CHARS_MAX} characters: give a shorter one"),
+            Self::NameHasControlCharacter => f.write_str("a name cannot hold control characters such as line breaks"),
+            Self::NameTaken { what, within, name } => {
+                write!(f, "the {within} already has an active {what} named \"{name}\": choose another name")
+            }
+            Self::TooMany { kind, most } => {
+                let rules = of(*kind);
+                let within = match rules.within {
+                    Within::Org => "an org",
+                    Within::Owner => "a user",
+                };
+                write!(f, "{within} has at most {most} active {}s: revoke one that is no longer used first", rules.label)
+            }
+            Self::TooFew { kind, fewest } => {
+                let (label, s) = (of(*kind).label, if *fewest == 1 { "" } else { "s" });
+                write!(
+                    f,
+                    "an org keeps at least {fewest} active {label}{s}: create another one and move its senders first"
+                )
+            }
+            Self::AlreadyRevoked { kind } => write!(f, "this {} is already revoked", of(*kind).label),
+            Self::OwnerDisabled => f.write_str("this user is disabled and cannot be given keys: enable the user first"),
+            Self::OrgDisabled => f.write_str("this org is disabled and cannot be changed: enable the org first"),
+            Self::SecretKnown => f.write_str("this secret belongs to a key already, active or revoked: use another one"),
+            Self::SecretMalformed => f.write_str("a secret is 1 to 128 visible ASCII characters, without blanks"),
+            Self::OriginMalformed => {
+                f.write_str("an origin is scheme and host, as in https://shop.example or https://*.shop.example")
+            }
+            Self::ExpiryPast => f.write_str("this expiry is in the past: give a later time"),
+            Self::NotFound { what } => write!(f, "there is no such {what}"),
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_trimmed_and_bounded() {
+        let parse = |text: &str| text.parse::<Name>().map(|name| name.as_str().to_owned());
+        assert_eq!(parse("  prod agents "), Ok("prod agents".to_owned()));
+        assert_eq!(parse(&"é".repeat(256)), Ok("é".repeat(256)));
+        assert_eq!(parse(" \t "), Err(Refusal::NameBlank));
+        assert_eq!(parse(&"x".repeat(257)), Err(Refusal::NameTooLong));
+        assert_eq!(parse("a\nb"), Err(Refusal::NameHasControlCharacter));
+    }
+
+    #[test]
+    fn origins_cover_what_they_say() {
+        let covers =
+            |origin: &str, presented: &str| origin.parse::<Origin>().unwrap().covers(presented);
+        assert!(covers("https://shop.example", "https://shop.example"));
+        assert!(covers(
+            "HTTPS://Shop.Example:8443",
+            "https://shop.example:8443"
+        ));
+        assert!(covers("https://*.shop.example", "https://a.b.shop.example"));
+        for other in [
+            "http://a.shop.example",
+            "https://shop.example",
+            "https://evilshop.example",
+            "null",
+            "",
+        ] {
+            assert!(!covers("https://*.shop.example", other), "{other}");
+        }
+        for bad in [
+            "shop.example",
+            "https://",
+            "https://a/b",
+            "https://*.",
+            "ftp://a",
+            "https://a b",
+        ] {
+            assert_eq!(
+                bad.parse::<Origin>(),
+                Err(Refusal::OriginMalformed),
+                "{bad}"
+            );
+        }
+    }
+
+    #[test]
+    fn refusals_say_what_to_do() {
+        assert_eq!(
+            Refusal::TooFew {
+                kind: KeyKind::ApiKey,
+                fewest: 1
+            }
+            .to_string(),
+            "an org keeps at least 1 active API key: create another one and move its senders first"
+        );
+        assert_eq!(
+            Refusal::TooMany {
+                kind: KeyKind::ApiKey,
+                most: 5
+            }
+            .to_string(),
+            "an org has at most 5 active API keys: revoke one that is no longer used first"
+        );
+    }
+}
