@@ -101,22 +101,23 @@ readable! {
         /// one of them is its X-Forwarded-For believed; otherwise the client is whoever connected.
         /// In the variable they are separated by commas.
         trusted_proxies: Vec<IpNet> = default(Vec::new()),
-        /// For a request's head to arrive whole, from its first byte.
+        /// How long a request's head can take to arrive whole, from its first byte.
         head_timeout: Duration = default(Duration::from_secs(10)).checked(positive),
-        /// For the next request to begin on an open connection; after it the connection is closed. Keep it above that
-        /// of the load balancer in front, or now and then a request of its meets a connection that is being closed.
+        /// How long a connection is kept open for its next request. Keep it above what the load balancer in front has, or
+        /// now and then it sends a request on a connection that is just being closed.
         keep_alive_timeout: Duration = default(Duration::from_secs(75)).checked(positive),
-        /// The size of a request's head: request line and headers.
+        /// The greatest size of a request's head: request line and headers together.
         head_bytes_max: Bytes = default(Bytes(64 << 10)).checked(positive),
-        /// The number of headers in a request.
+        /// The greatest number of headers in a request.
         headers_max: usize = default(100).checked(positive),
-        /// For the next byte of a request's body to arrive.
+        /// How long the next byte of a request's body can take to arrive.
         body_idle_timeout: Duration = default(Duration::from_secs(30)).checked(positive),
-        /// The least rate of a request's body per second, on average and only after its first 30 seconds. "0" is none.
+        /// The least that must arrive of a request's body per second, on average, once 30 seconds have passed. "0" is no
+        /// limit.
         body_rate_min: Bytes = default(Bytes(100)),
-        /// For a whole request, from its first byte to the last byte of the answer.
+        /// How long a whole request can take, from its first byte to the last byte of the answer.
         request_timeout: Duration = default(Duration::from_mins(10)).checked(positive),
-        /// For a client to take the next part of an answer.
+        /// How long a client can go without reading any of its answer.
         write_timeout: Duration = default(Duration::from_secs(30)).checked(positive),
     }
 }
@@ -125,7 +126,7 @@ readable! {
     /// The operator's listener: /livez, /readyz, /metrics and /config. It asks nobody who they are: keep it private.
     pub struct Admin
     knobs {
-        /// The address and port of it.
+        /// The address and port of the operator's listener.
         address: SocketAddr = default(SocketAddr::from(([127, 0, 0, 1], 8081))),
     }
 }
@@ -171,31 +172,30 @@ readable! {
 }
 
 readable! {
-    /// Where requests are forwarded to. "default" takes every family of requests that has no upstream of its own name:
-    /// metrics, events, process, orchestrator, logs, evp, traces, profiles, telemetry, debugger, lineage, flare,
-    /// remote_config, api, otlp, browser, ci. Own names are for own routes. A name has lower-case letters, digits and
-    /// single underscores; in a variable it stands in the place of DEFAULT.
+    /// Where requests are forwarded to, by name. "default" takes every family of requests that has no upstream of its own
+    /// name. Other names are for your own routes: lower-case letters, digits and single underscores. In a variable the
+    /// name stands in the place of DEFAULT.
     pub struct Upstream
     required {
         /// Its address: http:// or https://, host, perhaps a port, perhaps a path that goes before every path.
         url: UpstreamUrl = required("https://intake.example.com"),
     }
     knobs {
-        /// The header in which `credential` is sent. The sender's own credentials are never forwarded.
+        /// The header in which the credential is sent. The sender's own credentials are never forwarded.
         credential_header: Option<String> = optional("dd-api-key").checked(spelling::header_name),
-        /// The query parameter in which `credential` is sent, instead of a header.
+        /// The query parameter in which the credential is sent, instead of a header.
         credential_query: Option<String> = optional("api_key").checked(spelling::query_name),
         /// The credential that the upstream wants to see, in place of the sender's. It needs one of the two above.
         credential: Option<SecretValue> = secret("/run/secrets/upstream-credential", spelling::credential),
         /// Certificates in PEM of the authorities that may vouch for the upstream, instead of the system's. https only.
         ca_file: Option<PathBuf> = optional("/etc/keygate/upstream-ca.pem"),
-        /// For a connection to be made, TLS included.
+        /// How long it can take to connect, TLS included.
         connect_timeout: Duration = default(Duration::from_secs(5)).checked(positive),
-        /// For the answer to begin, once the request is sent.
+        /// How long the answer can take to begin, once the request is sent.
         first_byte_timeout: Duration = default(Duration::from_secs(30)).checked(positive),
-        /// For the next part of an answer, once it has begun.
+        /// How long the next part of an answer can take, once it has begun.
         idle_timeout: Duration = default(Duration::from_secs(30)).checked(positive),
-        /// How long an unused connection is kept. Keep it below that of the upstream. "0s" keeps none.
+        /// How long an unused connection is kept. Keep it below what the upstream has. "0s" keeps none.
         keep_alive: Duration = default(Duration::from_secs(30)),
         /// Unused connections that each worker keeps. 0 keeps none.
         connections_idle_max: usize = default(256),
@@ -239,8 +239,8 @@ words! {
 }
 
 readable! {
-    /// A route of your own. Own routes come before the built-in ones, in their order. In a variable the 0 is the place
-    /// in the list.
+    /// A route of your own. These come before the built-in ones, and the first that matches is taken. In a variable the 0
+    /// is the place in the list.
     pub struct RouteConfig
     required {
         /// The method, or "*" for any.

@@ -9,25 +9,25 @@ use std::collections::BTreeMap;
 use std::marker::PhantomData;
 
 /// A knob that has a default.
-pub(super) struct Default<T> {
+pub(super) struct Defaulted<T> {
     value: T,
     check: Check<T>,
 }
 
-pub(super) fn default<T>(value: T) -> Default<T> {
-    Default {
+pub(super) fn default<T>(value: T) -> Defaulted<T> {
+    Defaulted {
         value,
         check: |_| Ok(()),
     }
 }
 
-impl<T> Default<T> {
+impl<T> Defaulted<T> {
     pub(super) fn checked(self, check: Check<T>) -> Self {
         Self { check, ..self }
     }
 }
 
-impl<T: Value> Mode<T> for Default<T> {
+impl<T: Value> Mode<T> for Defaulted<T> {
     fn kind(&self) -> Kind {
         Kind::Value {
             printed: self.value.show(),
@@ -48,7 +48,7 @@ impl<T: Value> Mode<T> for Default<T> {
     }
 }
 
-impl<T: Value> Initial<T> for Default<T> {
+impl<T: Value> Initial<T> for Defaulted<T> {
     fn initial(self) -> T {
         self.value
     }

@@ -6,6 +6,9 @@ use super::knob::{Kind, Knob, Section, Shape, secret_file_name};
 use super::source::variable;
 use serde_json::Value as Json;
 
+/// Lists are broken before this many characters.
+const LINE_WIDTH: usize = 110;
+
 /// How the file begins.
 const HEAD: &str = "\
 # keygate: every knob, with its default. Printed by `keygate config print`.
@@ -110,27 +113,51 @@ impl Page {
                 }
                 Kind::Section { shape } => {
                     let place = place.below(&[knob.name], false);
-                    self.section(&format!("[{}]", place.path.join(".")), &shape(), &place);
+                    self.section(
+                        &format!("[{}]", place.path.join(".")),
+                        &shape(),
+                        &[],
+                        &place,
+                    );
                 }
                 Kind::Named { known, shape } => {
                     let example = known.first().copied().unwrap_or("name");
                     let place = place.below(&[knob.name, example], false);
-                    self.section(&format!("[{}]", place.path.join(".")), &shape(), &place);
+                    let header = format!("[{}]", place.path.join("."));
+                    self.section(&header, &shape(), known, &place);
                 }
                 Kind::List { shape } => {
                     let header = format!("#[[{}]]", place.below(&[knob.name], true).path.join("."));
                     let place = place.below(&[knob.name, "0"], true);
-                    self.section(&header, &shape(), &place);
+                    self.section(&header, &shape(), &[], &place);
                 }
             }
         }
     }
 
-    fn section(&mut self, header: &str, shape: &Shape, place: &Place) {
+    fn section(&mut self, header: &str, shape: &Shape, known: &[&str], place: &Place) {
         self.line("");
         self.line("");
         self.comment(shape.about);
+        if !known.is_empty() {
+            self.line("# The known names:");
+            self.list(known);
+        }
         self.line(header);
         self.knobs(&shape.knobs, place);
+    }
+
+    /// Words with commas, as many in a line as fit.
+    fn list(&mut self, words: &[&str]) {
+        let mut line = String::from("#");
+        for (index, word) in words.iter().enumerate() {
+            if line.len() + word.len() > LINE_WIDTH {
+                self.line(&line);
+                line = String::from("#");
+            }
+            let comma = if index + 1 < words.len() { "," } else { "" };
+            line.push_str(&format!(" {word}{comma}"));
+        }
+        self.line(&line);
     }
 }

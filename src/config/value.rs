@@ -351,3 +351,61 @@ pub(super) fn positive<T: Default + PartialEq>(value: &T) -> Result<(), Mistake>
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::UpstreamUrl;
+    use crate::config::error::Origin;
+    use proptest::prelude::*;
+
+    fn text(text: impl Into<String>) -> Node {
+        Node {
+            origin: Origin::Nowhere,
+            body: Body::Text(text.into()),
+        }
+    }
+
+    fn read<T: Value>(shown: Json) -> Result<T, Mistake> {
+        T::read(&text(shown.as_str().unwrap()))
+    }
+
+    #[test]
+    fn amount_too_great_for_its_unit_is_refused() {
+        assert_eq!(
+            Bytes::read(&text("17179869183GiB")),
+            Ok(Bytes(u64::MAX - (1 << 30) + 1))
+        );
+        assert!(Bytes::read(&text("17179869184GiB")).is_err());
+        assert!(Bytes::read(&text("99999999999999999999B")).is_err());
+        assert!(Duration::read(&text("18446744073709551615d")).is_err());
+    }
+
+    #[test]
+    fn amount_is_shown_in_the_greatest_unit_that_says_it_exactly() {
+        for shown in ["0", "1B", "1023B", "64KiB", "5MB", "3GiB"] {
+            assert_eq!(Bytes::read(&text(shown)).unwrap().to_string(), shown);
+        }
+        for shown in ["0s", "1ms", "1500ms", "90s", "25h", "7d"] {
+            assert_eq!(Duration::read(&text(shown)).unwrap().show(), shown);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_shown_reads_as_the_same(size: u64, millis in 0..=DURATION_DAYS_MAX * 86_400_000) {
+            prop_assert_eq!(read(Bytes(size).show()), Ok(Bytes(size)));
+            let duration = Duration::from_millis(millis);
+            prop_assert_eq!(read(duration.show()), Ok(duration));
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(any in ".*", url in "https?://[a-z0-9:./@\\[\\]-]{0,20}") {
+            let _ = (Bytes::read(&text(&*any)), Duration::read(&text(&*any)), SocketAddr::read(&text(&*any)));
+            let _ = (network(&text(&*any)), UpstreamUrl::read(&text(&*any)));
+            if let Ok(read) = UpstreamUrl::read(&text(url)) {
+                prop_assert_eq!(UpstreamUrl::read(&text(read.to_string())), Ok(read));
+            }
+        }
+    }
+}
