@@ -20,6 +20,13 @@ from machine import Failed, Process, ask, say, wait_for
 HERE = os.path.dirname(os.path.abspath(__file__))
 FILL_SECONDS_MAX = 300
 
+# What nginx does with a request's body; benches/README.md says what each costs it.
+NGINX_BODY = {
+    "streamed": "proxy_request_buffering off;",
+    "memory": "client_body_buffer_size 128k;",
+    "default": "client_body_buffer_size 16k;",
+}
+
 # name, method, path, body bytes, right key?, distinct requests, at one number of connections only?
 SCENARIOS = [
     ("GET", "GET", "/bench", 0, True, 10_000, False),
@@ -125,6 +132,7 @@ def start_nginx(options, folder, upstream, core, stop, keys):
     # Its best: the log buffered, as keygate's is. `plain` is one write for each request, nginx's own default.
     words["LOG_BUFFER"] = " buffer=64k flush=1s" if options.nginx_log == "buffered" else ""
     fill_in("forward.conf", f"{folder}/forward.conf", words)
+    words["BODY"] = NGINX_BODY[options.nginx_body]
     config = fill_in("nginx.conf", f"{folder}/nginx.conf", words)
     command = ["nginx", "-p", folder, "-e", f"{folder}/nginx-error.log", "-c", config]
     process = Process("nginx", command, core, f"{folder}/nginx-error.log")
@@ -357,7 +365,7 @@ def doubts(runs, siblings):
     idle = [run for run in runs if run["proxy_core_busy"] < 0.85]
     if idle:
         names = sorted({f"{run['scenario']}/{run['connections']}/{run['contender']}" for run in idle})
-        found.append(f"the proxy was not the limit (requests/s and latency are the load's, CPU per request holds): {', '.join(names)}")
+        found.append(f"the proxy was not the limit, so requests/s and latency are the load's (CPU per request holds): {', '.join(names)}")
     lost = [run for run in runs if run["log_lines_lost"]]
     for run in lost:
         found.append(f"{run['contender']} lost {run['log_lines_lost']} log lines: {run['scenario']}, round {run['round']}")
@@ -367,8 +375,16 @@ def doubts(runs, siblings):
 # The whole -------------------------------------------------------------------------------------------------------------
 
 
+class Parser(argparse.ArgumentParser):
+    """Usage errors end with 64, as keygate's own do."""
+
+    def error(self, message):
+        self.print_usage(sys.stderr)
+        self.exit(64, f"{self.prog}: {message}\n")
+
+
 def parse():
-    parser = argparse.ArgumentParser(prog="benches/run peers", description=__doc__)
+    parser = Parser(prog="benches/run peers", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="2 short rounds, 64 connections, 200 keys: shows that it works, not how fast")
     parser.add_argument("--json", metavar="FILE", help="write every run and the medians there")
     parser.add_argument("--rounds", type=int, help="interleaved rounds (5; quick 2)")
@@ -378,6 +394,7 @@ def parse():
     parser.add_argument("--contenders", default="nginx,keygate", help="which to run (nginx,keygate)")
     parser.add_argument("--keygate", metavar="BINARY", help="measure this binary instead of building one")
     parser.add_argument("--nginx-log", choices=["buffered", "plain"], default="buffered", help="nginx's log in 64 KiB writes, or one write a request")
+    parser.add_argument("--nginx-body", choices=list(NGINX_BODY), default="streamed", help="streamed as keygate does, collected in memory, or nginx's default")
     options = parser.parse_args()
     quick = options.quick
     options.rounds = options.rounds or (2 if quick else 5)
@@ -439,6 +456,7 @@ def main():
     if "nginx" not in options.contenders:
         del programs["nginx"]
     machine.need(programs)
+    facts = machine.describe()
     folder = tempfile.mkdtemp(prefix="keygate-bench-")
     stop = []
     try:
@@ -449,11 +467,10 @@ def main():
         shutil.rmtree(folder, ignore_errors=True)
         lock.close()
 
-    facts = machine.describe()
     facts.update({contender.name: contender.version for contender in contenders})
     rows = summarise(runs, contenders)
     print(f"{facts['processor']}, {facts['cores']} cores, Linux {facts['kernel']}; {', '.join(c.version for c in contenders)}")
-    print(f"medians (least..most) of {options.rounds} rounds of {options.seconds} s; nginx's JSON log {options.nginx_log}; ratios within a round")
+    print(f"medians (least..most) of {options.rounds} rounds of {options.seconds} s; nginx: JSON log {options.nginx_log}, bodies {options.nginx_body}; ratios within a round")
     print()
     print(table(rows))
     warnings = doubts(runs, siblings)
