@@ -106,6 +106,7 @@ def fill(binary, folder, many):
 def start_keygate(options, folder, upstream, core, stop):
     binary = os.path.abspath(options.keygate) if options.keygate else machine.build_keygate()
     port, admin = machine.free_port(), machine.free_port()
+    os.mkdir(f"{folder}/data", 0o700)
     words = {"DIR": folder, "PORT": port, "ADMIN": admin, "UPSTREAM": upstream}
     config = fill_in("keygate.toml", f"{folder}/keygate.toml", words)
     keys = api_keys_in(keygate_says(binary, folder, "init", "--org", "bench", "--user", "bench@example.com"))
