@@ -2,4 +2,7 @@
 
 pub mod config;
 pub mod demo;
+pub mod drain;
 pub mod keys;
+pub mod proxy;
+pub mod telemetry;

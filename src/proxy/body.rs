@@ -1,0 +1,373 @@
+//! The two bodies of a forwarded request, streamed and never collected: [`Upload`] from the client to the upstream,
+//! [`Answer`] from the upstream to the client. They count, bound and time; they change no byte. Trailers are dropped:
+//! deleting a header does not delete a trailer of that name.
+
+use std::cell::Cell;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::Sleep;
+
+use super::handle::Open;
+use super::upstream::Lease;
+
+/// How an upload stands, shared with whoever waits for the upstream's answer.
+#[derive(Debug)]
+pub struct Meter {
+    /// Bytes passed on.
+    pub bytes: Cell<u64>,
+    /// When the last of them came.
+    pub last: Cell<Instant>,
+    /// Whether the body has ended as it should.
+    pub ended: Cell<bool>,
+    /// Why it was cut, if it was.
+    pub cut: Cell<Option<Cut>>,
+    waits: Cell<bool>,
+}
+
+impl Meter {
+    /// Nothing has come yet.
+    pub fn new(now: Instant) -> Self {
+        Self {
+            bytes: Cell::new(0),
+            last: Cell::new(now),
+            ended: Cell::new(false),
+            cut: Cell::new(None),
+            waits: Cell::new(false),
+        }
+    }
+
+    /// Whether the upstream has taken all that came, and the client owes more.
+    pub fn waits_for_client(&self) -> bool {
+        self.waits.get()
+    }
+
+    fn end(&self) {
+        self.ended.set(true);
+        self.last.set(Instant::now());
+    }
+}
+
+/// Why a body was cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// The request's body is larger than its route takes.
+    TooLarge,
+    /// The request's body does not come, or too slowly.
+    TooSlow,
+    /// The client went away or broke its framing.
+    Client,
+    /// The upstream went away in the middle of its answer, or paused for too long.
+    Upstream,
+}
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TooLarge => "the body is too large",
+            Self::TooSlow => "the body is too slow",
+            Self::Client => "the client broke off",
+            Self::Upstream => "the upstream broke off",
+        })
+    }
+}
+
+impl std::error::Error for Cut {}
+
+/// The bounds of an upload.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// The largest body, in bytes.
+    pub bytes_max: u64,
+    /// The longest pause.
+    pub idle: Duration,
+    /// The least bytes a second, on average, once [`Bounds::GRACE`] is over; 0 is none.
+    pub rate_min: u64,
+    /// When all must be over.
+    pub deadline: Instant,
+}
+
+impl Bounds {
+    /// How long an upload may start as slowly as it likes.
+    const GRACE: Duration = Duration::from_secs(30);
+}
+
+/// A timer that is only registered while something is really waited for.
+#[derive(Default)]
+struct Timer(Option<Pin<Box<Sleep>>>);
+
+impl Timer {
+    /// Ready once `at` has passed. Call it only when nothing else is ready.
+    fn poll(&mut self, cx: &mut Context<'_>, at: Instant) -> Poll<()> {
+        let at = at.into();
+        let sleep = match &mut self.0 {
+            Some(sleep) => {
+                if sleep.deadline() != at {
+                    sleep.as_mut().reset(at);
+                }
+                sleep
+            }
+            none => none.insert(Box::pin(tokio::time::sleep_until(at))),
+        };
+        sleep.as_mut().poll(cx)
+    }
+}
+
+/// A request's body on its way to the upstream.
+pub struct Upload {
+    inner: Option<Incoming>,
+    bounds: Bounds,
+    started: Instant,
+    meter: Rc<Meter>,
+    timer: Timer,
+}
+
+impl Upload {
+    /// Streams a body within bounds.
+    pub fn new(inner: Incoming, bounds: Bounds, meter: Rc<Meter>) -> Self {
+        if inner.is_end_stream() {
+            meter.end();
+        }
+        Self {
+            inner: Some(inner),
+            bounds,
+            started: Instant::now(),
+            meter,
+            timer: Timer::default(),
+        }
+    }
+
+    fn cut(&mut self, why: Cut) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        self.inner = None;
+        self.meter.cut.set(Some(why));
+        Poll::Ready(Some(Err(why)))
+    }
+
+    fn is_too_slow(&self, now: Instant) -> bool {
+        let took = now.saturating_duration_since(self.started);
+        self.bounds.rate_min > 0
+            && took > Bounds::GRACE
+            && self.meter.bytes.get() < self.bounds.rate_min.saturating_mul(took.as_secs())
+    }
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        let this = self.get_mut();
+        let Some(inner) = &mut this.inner else {
+            return Poll::Ready(None);
+        };
+        this.meter.waits.set(false);
+        loop {
+            match Pin::new(&mut *inner).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    let Ok(data) = frame.into_data() else {
+                        continue;
+                    };
+                    let now = Instant::now();
+                    let bytes = this.meter.bytes.get() + data.len() as u64;
+                    if bytes > this.bounds.bytes_max {
+                        return this.cut(Cut::TooLarge);
+                    }
+                    this.meter.bytes.set(bytes);
+                    this.meter.last.set(now);
+                    if this.is_too_slow(now) {
+                        return this.cut(Cut::TooSlow);
+                    }
+                    if this.inner.as_ref().is_some_and(Body::is_end_stream) {
+                        this.meter.end();
+                    }
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+                Poll::Ready(Some(Err(_))) => return this.cut(Cut::Client),
+                Poll::Ready(None) => {
+                    this.meter.end();
+                    return Poll::Ready(None);
+                }
+                Poll::Pending => {
+                    this.meter.waits.set(true);
+                    let idle = this.meter.last.get() + this.bounds.idle;
+                    if this
+                        .timer
+                        .poll(cx, idle.min(this.bounds.deadline))
+                        .is_ready()
+                    {
+                        return this.cut(Cut::TooSlow);
+                    }
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner
+            .as_ref()
+            .map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+/// An answer's body on its way to the client. It carries the request's record and its upstream connection, so that both
+/// end exactly when it does: written to its end, cut, or dropped with its client.
+pub struct Answer {
+    source: Source,
+    record: Open,
+}
+
+enum Source {
+    /// Of keygate's own.
+    Whole(Option<Bytes>),
+    /// From an upstream.
+    Upstream(Box<Streamed>),
+}
+
+struct Streamed {
+    inner: Incoming,
+    lease: Option<Lease>,
+    meter: Rc<Meter>,
+    idle: Duration,
+    deadline: Instant,
+    last: Instant,
+    timer: Timer,
+}
+
+impl Answer {
+    /// An answer of keygate's own.
+    pub fn whole(bytes: Bytes, record: Open) -> Self {
+        Self {
+            source: Source::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())),
+            record,
+        }
+    }
+
+    /// An upstream's answer, passed on as it comes.
+    pub fn streamed(
+        inner: Incoming,
+        lease: Lease,
+        meter: Rc<Meter>,
+        idle: Duration,
+        deadline: Instant,
+        record: Open,
+    ) -> Self {
+        let streamed = Streamed {
+            inner,
+            lease: Some(lease),
+            meter,
+            idle,
+            deadline,
+            last: Instant::now(),
+            timer: Timer::default(),
+        };
+        let mut answer = Self {
+            source: Source::Upstream(Box::new(streamed)),
+            record,
+        };
+        answer.end_if_ended();
+        answer
+    }
+
+    /// Gives the connection back once nothing more will come on it, and nothing more is owed to it.
+    fn end_if_ended(&mut self) {
+        if let Source::Upstream(streamed) = &mut self.source
+            && streamed.inner.is_end_stream()
+            && let Some(lease) = streamed.lease.take()
+            && streamed.meter.ended.get()
+        {
+            lease.keep();
+        }
+    }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        let this = self.get_mut();
+        let streamed = match &mut this.source {
+            Source::Whole(bytes) => {
+                let Some(bytes) = bytes.take() else {
+                    return Poll::Ready(None);
+                };
+                this.record.passed(bytes.len());
+                return Poll::Ready(Some(Ok(Frame::data(bytes))));
+            }
+            Source::Upstream(streamed) => streamed,
+        };
+        loop {
+            match Pin::new(&mut streamed.inner).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    let Ok(data) = frame.into_data() else {
+                        continue;
+                    };
+                    streamed.last = Instant::now();
+                    this.record.passed(data.len());
+                    this.end_if_ended();
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+                Poll::Ready(Some(Err(_))) => {
+                    this.record
+                        .fault(streamed.meter.cut.get().unwrap_or(Cut::Upstream));
+                    return Poll::Ready(Some(Err(Cut::Upstream)));
+                }
+                Poll::Ready(None) => {
+                    this.end_if_ended();
+                    return Poll::Ready(None);
+                }
+                Poll::Pending => {
+                    let idle = (streamed.last + streamed.idle).min(streamed.deadline);
+                    if streamed.timer.poll(cx, idle).is_ready() {
+                        this.record.fault(Cut::Upstream);
+                        return Poll::Ready(Some(Err(Cut::Upstream)));
+                    }
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Whole(bytes) => bytes.is_none(),
+            Source::Upstream(streamed) => streamed.inner.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Whole(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64)
+            }
+            Source::Upstream(streamed) => streamed.inner.size_hint(),
+        }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if self.is_end_stream() {
+            self.record.complete();
+        }
+        // Otherwise the client left before the end; dropping the record says so.
+    }
+}

@@ -1,0 +1,215 @@
+//! One client connection: hyper with its limits, and the clocks that hyper does not keep. What a request means is
+//! `handle`'s business.
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use http::StatusCode;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::Sleep;
+
+use super::handle::{Worker, handle, record_unreadable};
+use crate::drain::Signal;
+
+/// What the connection is waiting for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// The first byte of a request, since then.
+    Idle(Instant),
+    /// The rest of a head, since its first byte.
+    Head(Instant),
+    /// Its request is being answered; the exchange has clocks of its own.
+    Busy,
+}
+
+/// Held while a request is answered. The clock of the next request starts when it is dropped, with the answer's body, so
+/// that a long answer is not taken for an idle connection.
+pub struct Busy(Rc<Cell<Phase>>);
+
+impl Busy {
+    fn begin(phase: &Rc<Cell<Phase>>) -> Self {
+        phase.set(Phase::Busy);
+        Self(Rc::clone(phase))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.set(Phase::Idle(Instant::now()));
+    }
+}
+
+/// Serves a connection until it ends, or until a drain lets its last request end.
+pub async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: IpAddr, mut drain: Signal) {
+    let listen = &worker.shared.listen;
+    let phase = Rc::new(Cell::new(Phase::Idle(Instant::now())));
+    let timed = Timed {
+        stream,
+        phase: Rc::clone(&phase),
+        head_timeout: listen.head_timeout,
+        keep_alive_timeout: listen.keep_alive_timeout,
+        write_timeout: listen.write_timeout,
+        read_timer: LazyTimer::default(),
+        write_timer: LazyTimer::default(),
+        write_stalled_since: None,
+    };
+    let of_service = Rc::clone(&worker);
+    let service = service_fn(move |request| {
+        let handling = handle(Rc::clone(&of_service), peer, request, Busy::begin(&phase));
+        async move { Ok::<_, Infallible>(handling.await) }
+    });
+    let head_bytes_max = usize::try_from(listen.head_bytes_max.0)
+        .unwrap_or(usize::MAX)
+        .max(8 * 1024);
+    let mut connection = std::pin::pin!(
+        http1::Builder::new()
+            .max_buf_size(head_bytes_max)
+            .max_headers(listen.headers_max)
+            .half_close(false)
+            .serve_connection(TokioIo::new(timed), service)
+    );
+    let ended = tokio::select! {
+        biased;
+        ended = &mut connection => ended,
+        () = drain.ordered() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended
+        && error.is_parse()
+    {
+        // hyper has answered already; these are the two statuses it uses.
+        let too_large = error.is_parse_too_large();
+        let status = if too_large {
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+        } else {
+            StatusCode::BAD_REQUEST
+        };
+        record_unreadable(&worker, peer, status);
+    }
+}
+
+/// A timer that moves only when it must: a deadline that has moved on is checked when the old one rings, so an exchange
+/// that ends in time costs no timer operation.
+#[derive(Default)]
+struct LazyTimer(Option<Pin<Box<Sleep>>>);
+
+impl LazyTimer {
+    fn poll(&mut self, cx: &mut Context<'_>, at: Instant) -> Poll<()> {
+        let sleep = self
+            .0
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at.into())));
+        if sleep.deadline().into_std() > at {
+            sleep.as_mut().reset(at.into());
+        }
+        while sleep.as_mut().poll(cx).is_ready() {
+            if Instant::now() >= at {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(at.into());
+        }
+        Poll::Pending
+    }
+}
+
+/// The socket, with the clocks of a connection between requests and of a client that does not read.
+struct Timed {
+    stream: TcpStream,
+    phase: Rc<Cell<Phase>>,
+    head_timeout: Duration,
+    keep_alive_timeout: Duration,
+    write_timeout: Duration,
+    read_timer: LazyTimer,
+    write_timer: LazyTimer,
+    write_stalled_since: Option<Instant>,
+}
+
+impl Timed {
+    fn poll_stalled<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.write_stalled_since = None;
+            return written;
+        }
+        let since = *self.write_stalled_since.get_or_insert_with(Instant::now);
+        match self.write_timer.poll(cx, since + self.write_timeout) {
+            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl AsyncRead for Timed {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        let read = Pin::new(&mut this.stream).poll_read(cx, buf);
+        let deadline = match (this.phase.get(), &read) {
+            (Phase::Busy, _) | (Phase::Head(_), Poll::Ready(_)) => return read,
+            (Phase::Idle(_), Poll::Ready(_)) => {
+                if buf.filled().len() > before {
+                    this.phase.set(Phase::Head(Instant::now()));
+                }
+                return read;
+            }
+            (Phase::Idle(since), Poll::Pending) => since + this.keep_alive_timeout,
+            (Phase::Head(since), Poll::Pending) => since + this.head_timeout,
+        };
+        match this.read_timer.poll(cx, deadline) {
+            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl AsyncWrite for Timed {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write(cx, buf);
+        this.poll_stalled(cx, written)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
+        this.poll_stalled(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,165 @@
+//! Accepting connections: one listening socket, one thread and one runtime for each worker. What is said on a connection
+//! is `connection`'s business.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpListener;
+
+use super::connection;
+use super::handle::{Shared, Worker};
+use super::record::Queue;
+use super::upstream::Pool;
+use crate::drain::Signal;
+use crate::telemetry::{self, WorkerCounters};
+
+/// How long accepting pauses when the system has no descriptors left: long enough not to spin, short enough to be
+/// unnoticed.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How often idle upstream connections are looked through.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// One socket for each worker on the same address (`SO_REUSEPORT`): the kernel spreads connections, and no worker ever
+/// waits for another to accept.
+///
+/// # Errors
+/// When the address cannot be bound.
+pub fn bind(
+    address: SocketAddr,
+    workers: usize,
+    backlog: u32,
+) -> io::Result<(SocketAddr, Vec<std::net::TcpListener>)> {
+    let mut address = address;
+    let mut sockets = Vec::with_capacity(workers);
+    for at in 0..workers {
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM,
+            Some(Protocol::TCP),
+        )?;
+        socket.set_reuse_address(true)?;
+        if at == 0 {
+            // The first one binds alone, so that a port somebody else is on is an error and not a share of theirs.
+            let probe = std::net::TcpListener::bind(address)?;
+            address = probe.local_addr()?;
+            drop(probe);
+        }
+        socket.set_reuse_port(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+        sockets.push(socket.into());
+    }
+    Ok((address, sockets))
+}
+
+/// Starts one worker's thread.
+///
+/// # Errors
+/// When the thread or its runtime cannot be made.
+pub fn spawn(
+    at: usize,
+    socket: std::net::TcpListener,
+    shared: Arc<Shared>,
+    counters: Arc<WorkerCounters>,
+    records: Queue,
+    connections_max: usize,
+    drain: Signal,
+) -> io::Result<JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread();
+    std::thread::Builder::new()
+        .name(format!("worker-{at}"))
+        .spawn(move || {
+            let mut runtime = runtime;
+            let runtime = match runtime
+                .enable_all()
+                .build_local(tokio::runtime::LocalOptions::default())
+            {
+                Ok(runtime) => runtime,
+                Err(error) => {
+                    complain(at, &error);
+                    return;
+                }
+            };
+            runtime.block_on(async move {
+                let pool = Rc::new(Pool::default());
+                let worker = Rc::new(Worker {
+                    shared,
+                    pool,
+                    counters,
+                    records,
+                });
+                match TcpListener::from_std(socket) {
+                    Ok(listener) => accept(worker, listener, connections_max, drain).await,
+                    Err(error) => complain(at, &error),
+                }
+            });
+        })
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "a worker that cannot start has no other way to say so"
+)]
+fn complain(at: usize, error: &io::Error) {
+    eprintln!("keygate: worker {at} cannot start: {error}");
+}
+
+/// Accepts until the drain is ordered, then waits for the last connection.
+async fn accept(
+    worker: Rc<Worker>,
+    listener: TcpListener,
+    connections_max: usize,
+    mut drain: Signal,
+) {
+    let counters = Arc::clone(&worker.counters);
+    let (of_connections, ended) = crate::drain::new();
+    let sweeping = tokio::task::spawn_local({
+        let worker = Rc::clone(&worker);
+        async move {
+            loop {
+                tokio::time::sleep(SWEEP_EVERY).await;
+                worker.pool.sweep(&worker.shared.upstreams);
+            }
+        }
+    });
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = drain.ordered() => break,
+            accepted = listener.accept() => accepted,
+        };
+        let Ok((stream, peer)) = accepted else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        telemetry::add(&counters.connections, 1);
+        if usize::try_from(counters.connections_open.load(Ordering::Relaxed)).unwrap_or(usize::MAX)
+            >= connections_max
+        {
+            telemetry::add(&counters.connections_refused, 1);
+            continue;
+        }
+        if stream.set_nodelay(true).is_err() {
+            continue;
+        }
+        telemetry::add(&counters.connections_open, 1);
+        let (worker, drain, open) = (Rc::clone(&worker), drain.clone(), ended.clone());
+        tokio::task::spawn_local(async move {
+            let counters = Arc::clone(&worker.counters);
+            connection::serve(worker, stream, peer.ip(), drain).await;
+            counters.connections_open.fetch_sub(1, Ordering::Relaxed);
+            drop(open);
+        });
+    }
+    drop(listener);
+    drop(ended);
+    of_connections.drained().await;
+    sweeping.abort();
+}

@@ -1,0 +1,180 @@
+//! The data plane: one file per step, in the order in which `handle` calls them. It reads the key table and never the
+//! store: answering a request does no IO but to its client and its upstream.
+
+pub mod body;
+pub mod connection;
+pub mod credential;
+pub mod forward;
+pub mod handle;
+pub mod listener;
+pub mod record;
+pub mod reply;
+pub mod route;
+pub mod strict;
+pub mod target;
+pub mod upstream;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crate::config::Config;
+use crate::drain::Signal;
+use crate::keys::KeyTable;
+use crate::keys::policy::Staleness;
+use crate::keys::secret::Fingerprinter;
+use crate::telemetry::WorkerCounters;
+use handle::{LABELS, RecordRules, Shared};
+use record::{Recorder, Sink};
+use route::Routes;
+use upstream::Upstreams;
+
+/// The data plane, bound and running.
+pub struct Proxy {
+    /// Where it listens; the real port where 0 was asked for.
+    pub address: SocketAddr,
+    /// Each worker's counters.
+    pub counters: Vec<Arc<WorkerCounters>>,
+    threads: Vec<JoinHandle<()>>,
+    recorder: Recorder,
+}
+
+/// Why the data plane cannot start.
+#[derive(Debug)]
+pub enum StartError {
+    /// The configuration names something that is not usable.
+    Config(String),
+    /// The system refuses something: an address, a file, a thread.
+    Io {
+        /// What was tried.
+        what: String,
+        /// What the system said.
+        error: io::Error,
+    },
+}
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Config(what) => f.write_str(what),
+            Self::Io { what, error } => write!(f, "{what}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// Judges what of the configuration can only be judged here: certificates, names, credentials.
+///
+/// # Errors
+/// [`StartError::Config`] with a sentence that names the knob.
+pub fn check(config: &Config) -> Result<Upstreams, StartError> {
+    Upstreams::new(config).map_err(StartError::Config)
+}
+
+impl Proxy {
+    /// Binds the listener and starts the workers.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running.
+    pub fn start(
+        config: &Config,
+        table: Arc<KeyTable>,
+        fingerprinter: Fingerprinter,
+        sink: Sink,
+        drain: &Signal,
+    ) -> Result<Self, StartError> {
+        let io = |what: String| move |error| StartError::Io { what, error };
+        let upstreams = check(config)?;
+        let workers = match config.listen.workers {
+            0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            workers => workers,
+        };
+        let (address, sockets) =
+            listener::bind(config.listen.address, workers, config.listen.backlog)
+                .map_err(io(format!("cannot listen on {}", config.listen.address)))?;
+        let of_file = match &sink {
+            Sink::File(path) => format!("cannot open {}", path.display()),
+            Sink::Stdout | Sink::Print(_) | Sink::Off => {
+                "cannot start the records' writer".to_owned()
+            }
+        };
+        let (recorder, queues) =
+            Recorder::start(sink, workers, config.record.queue_max.div_ceil(workers))
+                .map_err(io(of_file))?;
+        let shared = Arc::new(Shared {
+            routes: Routes::new(&config.routes),
+            upstreams,
+            table,
+            fingerprinter,
+            staleness: Staleness {
+                fresh_within: config.view.fresh_within,
+                serve_for_intake: config.view.serve_stale_for_intake,
+                serve_for_api: config.view.serve_stale_for_api,
+            },
+            listen: config.listen.clone(),
+            when_full: RecordRules {
+                api: config.record.api_when_full,
+                intake: config.record.intake_when_full,
+                wait_max: config.record.wait_max,
+            },
+        });
+        let connections_max = config.listen.connections_max.div_ceil(workers);
+        let counters: Vec<_> = (0..workers)
+            .map(|_| Arc::new(WorkerCounters::new(*LABELS)))
+            .collect();
+        let mut threads = Vec::with_capacity(workers);
+        for (at, ((socket, records), counters)) in
+            sockets.into_iter().zip(queues).zip(&counters).enumerate()
+        {
+            let (shared, counters, drain) =
+                (Arc::clone(&shared), Arc::clone(counters), drain.clone());
+            let thread = listener::spawn(
+                at,
+                socket,
+                shared,
+                counters,
+                records,
+                connections_max,
+                drain,
+            )
+            .map_err(io(format!("cannot start worker {at}")))?;
+            threads.push(thread);
+        }
+        Ok(Self {
+            address,
+            counters,
+            threads,
+            recorder,
+        })
+    }
+
+    /// Opens the records' file again.
+    pub fn reopen_records(&self) {
+        self.recorder.reopen();
+    }
+
+    /// The same, from elsewhere.
+    pub fn reopen_flag(&self) -> Arc<std::sync::atomic::AtomicBool> {
+        self.recorder.reopen_flag()
+    }
+
+    /// Whether every worker has ended.
+    pub fn has_ended(&self) -> bool {
+        self.threads.iter().all(JoinHandle::is_finished)
+    }
+
+    /// Waits for the workers that have ended to be joined and the last record to be written. Workers that are still
+    /// busy are left behind: the process is about to end.
+    pub fn finish(self) {
+        let busy = !self.has_ended();
+        if busy {
+            return;
+        }
+        for thread in self.threads {
+            let _ = thread.join();
+        }
+        self.recorder.finish();
+    }
+}

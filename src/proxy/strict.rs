@@ -1,0 +1,118 @@
+//! What is refused before anything is decided: requests that two readers could understand in two ways, and methods that
+//! are never forwarded. hyper has parsed the head already; this covers what it lets by (RFC 9110, RFC 9112).
+
+use http::header::{self, HeaderMap, HeaderName};
+use http::request::Parts;
+use http::{Method, Version};
+
+use super::handle::No;
+use super::reply::Refusal;
+use super::target::Ambiguity;
+
+/// The request's id, from the client or made here.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Names whose spelling with `_` for `-` is refused: a hop behind us could read them as the real ones.
+const NEVER_FOLDED: [&str; 9] = [
+    "content-length",
+    "transfer-encoding",
+    "host",
+    "connection",
+    "dd-api-key",
+    "dd-application-key",
+    "authorization",
+    "proxy-authorization",
+    "x-api-key",
+];
+
+/// Refuses what is ambiguous or not supported.
+///
+/// # Errors
+/// The contract's row.
+pub fn require_unambiguous(parts: &Parts) -> Result<(), No> {
+    let headers = &parts.headers;
+    if matches!(parts.method, Method::CONNECT | Method::TRACE) {
+        return Err(Refusal::NotSupported.into());
+    }
+    // `Upgrade: h2c` is an offer that curl makes; RFC 9110, 7.8 lets a server pass over it. Others expect a yes.
+    if headers
+        .get_all(header::UPGRADE)
+        .iter()
+        .any(|value| !value.as_bytes().eq_ignore_ascii_case(b"h2c"))
+    {
+        return Err(Refusal::NotSupported.into());
+    }
+    require_host(parts)?;
+    require_framing(parts)?;
+    for name in headers.keys() {
+        let name = name.as_str();
+        if name.contains('_') {
+            let folded = name.replace('_', "-");
+            if NEVER_FOLDED.contains(&folded.as_str()) {
+                return Err(Ambiguity::HeaderName.into());
+            }
+        }
+    }
+    if headers
+        .get_all(header::EXPECT)
+        .iter()
+        .any(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+    {
+        return Err(Refusal::ExpectationFailed.into());
+    }
+    Ok(())
+}
+
+/// Exactly one valid Host (RFC 9112, 3.2); HTTP/1.0 may do without.
+fn require_host(parts: &Parts) -> Result<(), Ambiguity> {
+    let mut hosts = parts.headers.get_all(header::HOST).iter();
+    let valid = |bytes: &[u8]| {
+        let of_a_host =
+            |byte: &u8| byte.is_ascii_alphanumeric() || b".-_~:[]%!$&'()*+=".contains(byte);
+        bytes.iter().all(of_a_host)
+    };
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) if valid(host.as_bytes()) => Ok(()),
+        (None, _) if parts.version == Version::HTTP_10 => Ok(()),
+        (Some(_) | None, _) => Err(Ambiguity::Host),
+    }
+}
+
+/// One framing and no other: `chunked` alone, or one length (RFC 9112, 6.1 and 6.3).
+fn require_framing(parts: &Parts) -> Result<(), Ambiguity> {
+    let headers = &parts.headers;
+    let mut encodings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (encodings.next(), encodings.next()) {
+        (None, _) => {}
+        (Some(encoding), None)
+            if encoding.as_bytes().eq_ignore_ascii_case(b"chunked")
+                && parts.version == Version::HTTP_11
+                && !headers.contains_key(header::CONTENT_LENGTH) => {}
+        (Some(_), _) => return Err(Ambiguity::Framing),
+    }
+    if headers.get_all(header::CONTENT_LENGTH).iter().count() > 1 {
+        return Err(Ambiguity::Framing);
+    }
+    Ok(())
+}
+
+/// Whether a header belongs to one connection only (RFC 9110, 7.6.1), by itself or because Connection names it.
+pub fn is_hop_by_hop(name: &str, headers: &HeaderMap) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+            | "http2-settings"
+    ) || headers.get_all(header::CONNECTION).iter().any(|value| {
+        value
+            .as_bytes()
+            .split(|byte| *byte == b',')
+            .any(|token| token.trim_ascii().eq_ignore_ascii_case(name.as_bytes()))
+    })
+}

@@ -1,0 +1,255 @@
+//! Every metric as one documented item. Label values come from enums, never from a request; nothing here names a key,
+//! a user or an address.
+//!
+//! What is counted on a request's path is counted per worker, in arrays that only that worker writes, and added up when
+//! somebody scrapes. Everything else goes through the `metrics` facade.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// The label sets of a request's counters. The proxy hands over its enums' words once, at start.
+#[derive(Clone, Copy, Debug)]
+pub struct Labels {
+    /// Route families, and one more word for requests without a route.
+    pub families: &'static [&'static str],
+    /// Decision and reason, in pairs.
+    pub verdicts: &'static [(&'static str, &'static str)],
+}
+
+/// Method classes.
+pub const METHODS: [&str; 4] = ["read", "post", "write", "other"];
+/// Status classes; the last is for requests whose client left before an answer.
+pub const STATUSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "none"];
+
+/// Upper bounds of the duration histogram, in microseconds.
+const BOUNDS_US: [u64; 12] = [
+    250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 500_000, 2_000_000, 10_000_000,
+];
+
+/// The counters of one worker.
+pub struct WorkerCounters {
+    labels: Labels,
+    requests: Box<[AtomicU64]>,
+    durations: Box<[AtomicU64]>,
+    duration_sums_us: Box<[AtomicU64]>,
+    /// Connections accepted.
+    pub connections: AtomicU64,
+    /// Connections open now.
+    pub connections_open: AtomicU64,
+    /// Connections closed at once because there were too many.
+    pub connections_refused: AtomicU64,
+    /// Requests sent on a new connection to an upstream.
+    pub upstream_opened: AtomicU64,
+    /// Requests sent on a kept connection to an upstream.
+    pub upstream_reused: AtomicU64,
+    /// Requests sent once more, because nothing of them had reached the upstream.
+    pub upstream_retries: AtomicU64,
+    /// Records dropped because the sink could not keep up.
+    pub records_dropped: AtomicU64,
+}
+
+fn zeros(count: usize) -> Box<[AtomicU64]> {
+    (0..count).map(|_| AtomicU64::new(0)).collect()
+}
+
+/// Adds to a counter that only this worker writes.
+pub fn add(counter: &AtomicU64, amount: u64) {
+    counter.fetch_add(amount, Ordering::Relaxed);
+}
+
+impl WorkerCounters {
+    /// All zero.
+    pub fn new(labels: Labels) -> Self {
+        let families = labels.families.len();
+        Self {
+            labels,
+            requests: zeros(families * METHODS.len() * STATUSES.len() * labels.verdicts.len()),
+            durations: zeros(families * (BOUNDS_US.len() + 1)),
+            duration_sums_us: zeros(families),
+            connections: AtomicU64::new(0),
+            connections_open: AtomicU64::new(0),
+            connections_refused: AtomicU64::new(0),
+            upstream_opened: AtomicU64::new(0),
+            upstream_reused: AtomicU64::new(0),
+            upstream_retries: AtomicU64::new(0),
+            records_dropped: AtomicU64::new(0),
+        }
+    }
+
+    /// Counts one finished request. Indexes are positions in the label lists; one that is out of range is not counted.
+    pub fn request(
+        &self,
+        family: usize,
+        method: usize,
+        status: usize,
+        verdict: usize,
+        took: Duration,
+    ) {
+        let index = ((family * METHODS.len() + method) * STATUSES.len() + status)
+            * self.labels.verdicts.len()
+            + verdict;
+        if let Some(counter) = self.requests.get(index) {
+            add(counter, 1);
+        }
+        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let bucket = BOUNDS_US
+            .iter()
+            .position(|bound| took_us <= *bound)
+            .unwrap_or(BOUNDS_US.len());
+        if let Some(counter) = self.durations.get(family * (BOUNDS_US.len() + 1) + bucket) {
+            add(counter, 1);
+        }
+        if let Some(sum) = self.duration_sums_us.get(family) {
+            add(sum, took_us);
+        }
+    }
+}
+
+/// The data plane's metrics in Prometheus' text form, added up over the workers.
+pub fn render(workers: &[Arc<WorkerCounters>]) -> String {
+    let mut text = String::with_capacity(8 * 1024);
+    let Some(first) = workers.first() else {
+        return text;
+    };
+    let labels = first.labels;
+    let sum = |index: usize, of: fn(&WorkerCounters) -> &[AtomicU64]| -> u64 {
+        workers
+            .iter()
+            .filter_map(|worker| of(worker).get(index))
+            .map(|counter| counter.load(Ordering::Relaxed))
+            .sum()
+    };
+
+    text.push_str("# HELP keygate_requests_total Requests, by route family, method class, status class, decision and reason.\n");
+    text.push_str("# TYPE keygate_requests_total counter\n");
+    let mut index = 0;
+    for family in labels.families {
+        for method in METHODS {
+            for status in STATUSES {
+                for (decision, reason) in labels.verdicts {
+                    let count = sum(index, |worker| &worker.requests);
+                    index += 1;
+                    if count > 0 {
+                        let _ = writeln!(
+                            text,
+                            "keygate_requests_total{{family=\"{family}\",method=\"{method}\",status=\"{status}\",decision=\"{decision}\",reason=\"{reason}\"}} {count}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    text.push_str("# HELP keygate_request_duration_seconds From the request's head to the answer's last byte.\n");
+    text.push_str("# TYPE keygate_request_duration_seconds histogram\n");
+    for (at, family) in labels.families.iter().enumerate() {
+        let start = at * (BOUNDS_US.len() + 1);
+        let counts: Vec<u64> = (start..=start + BOUNDS_US.len())
+            .map(|index| sum(index, |w| &w.durations))
+            .collect();
+        let total: u64 = counts.iter().sum();
+        if total == 0 {
+            continue;
+        }
+        let mut below = 0;
+        for (bound, count) in BOUNDS_US.iter().zip(&counts) {
+            below += count;
+            let seconds = Duration::from_micros(*bound).as_secs_f64();
+            let _ = writeln!(
+                text,
+                "keygate_request_duration_seconds_bucket{{family=\"{family}\",le=\"{seconds}\"}} {below}"
+            );
+        }
+        let _ = writeln!(
+            text,
+            "keygate_request_duration_seconds_bucket{{family=\"{family}\",le=\"+Inf\"}} {total}"
+        );
+        let seconds =
+            Duration::from_micros(sum(at, |worker| &worker.duration_sums_us)).as_secs_f64();
+        let _ = writeln!(
+            text,
+            "keygate_request_duration_seconds_sum{{family=\"{family}\"}} {seconds}"
+        );
+        let _ = writeln!(
+            text,
+            "keygate_request_duration_seconds_count{{family=\"{family}\"}} {total}"
+        );
+    }
+
+    type Pick = fn(&WorkerCounters) -> &AtomicU64;
+    let plain: [(&str, &str, &str, Pick); 7] = [
+        (
+            "keygate_connections_total",
+            "counter",
+            "Connections accepted.",
+            |w| &w.connections,
+        ),
+        (
+            "keygate_connections_open",
+            "gauge",
+            "Connections open now.",
+            |w| &w.connections_open,
+        ),
+        (
+            "keygate_connections_refused_total",
+            "counter",
+            "Connections closed at once because there were too many.",
+            |w| &w.connections_refused,
+        ),
+        (
+            "keygate_upstream_connections_opened_total",
+            "counter",
+            "Requests sent on a new upstream connection.",
+            |w| &w.upstream_opened,
+        ),
+        (
+            "keygate_upstream_connections_reused_total",
+            "counter",
+            "Requests sent on a kept upstream connection.",
+            |w| &w.upstream_reused,
+        ),
+        (
+            "keygate_upstream_retries_total",
+            "counter",
+            "Requests sent once more, none of which had been received.",
+            |w| &w.upstream_retries,
+        ),
+        (
+            "keygate_records_dropped_total",
+            "counter",
+            "Records dropped because the sink could not keep up.",
+            |w| &w.records_dropped,
+        ),
+    ];
+    for (name, kind, help, pick) in plain {
+        let total: u64 = workers
+            .iter()
+            .map(|worker| pick(worker).load(Ordering::Relaxed))
+            .sum();
+        let _ = writeln!(
+            text,
+            "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {total}"
+        );
+    }
+    text
+}
+
+/// The key table's size and age, set when somebody scrapes.
+pub fn view(keys: usize, revision: u64, age: Option<Duration>) {
+    metrics::describe_gauge!("keygate_keys", "Keys in memory, tombstones included.");
+    metrics::gauge!("keygate_keys").set(u32::try_from(keys).map_or(f64::MAX, f64::from));
+    metrics::describe_gauge!(
+        "keygate_view_revision",
+        "The last change applied to the key table."
+    );
+    // Above 2^53 a float skips revisions; nobody gets there.
+    metrics::gauge!("keygate_view_revision").set(revision.to_string().parse().unwrap_or(f64::MAX));
+    metrics::describe_gauge!(
+        "keygate_view_age_seconds",
+        "Since when the key table is not known to be in step; +Inf before it is loaded."
+    );
+    metrics::gauge!("keygate_view_age_seconds")
+        .set(age.map_or(f64::INFINITY, |age| age.as_secs_f64()));
+}
