@@ -1,5 +1,7 @@
 //! keygate: an authenticating reverse proxy and ingestion gateway.
 
 pub mod config;
+pub mod control;
 pub mod demo;
 pub mod keys;
+pub mod store;
