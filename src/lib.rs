@@ -1,5 +1,6 @@
 //! keygate: an authenticating reverse proxy and ingestion gateway.
 
+pub mod cli;
 pub mod config;
 pub mod control;
 pub mod demo;
