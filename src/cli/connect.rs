@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 
@@ -15,6 +16,11 @@ use crate::store::{Store, StoreError, root_key};
 const DATA_DIR_VARIABLE: &str = "KEYGATE_STORE__DATA_DIR";
 /// The same for the root key.
 const ROOT_KEY_VARIABLE: &str = "KEYGATE_STORE__ROOT_KEY";
+
+/// How long a command waits for another one that has the store open, or for a server that is starting or stopping.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How often it looks meanwhile.
+const RETRY: Duration = Duration::from_millis(20);
 
 /// Where, and how to show what came of it.
 #[derive(Args)]
@@ -80,28 +86,24 @@ impl Home {
         })
     }
 
-    fn open(&self, makes_store: bool) -> Result<Store, Failed> {
+    /// The store itself, or `None` while another process has it open.
+    fn open(&self, makes_store: bool) -> Result<Option<Store>, Failed> {
         let database = self.data_dir.join("keygate.redb");
         if !makes_store && !database.exists() {
             let sentence = format!(
-                "there is no store in {}: make one with `keygate init --data-dir {0}`",
+                "there is no store in {0}: make one with `keygate init --data-dir {0}`",
                 self.data_dir.display()
             );
             return Err((sentence, 1));
         }
         let file = self.data_dir.join("root.key");
-        root_key(self.root_key.as_deref(), &file, &database)
-            .and_then(|root_key| Store::open(&database, &root_key, self.limits))
-            .map_err(|error| match error {
-                StoreError::Locked { .. } => (
-                    format!(
-                        "another process has the store in {} open, and none answers on its control socket: try again, or stop that process",
-                        self.data_dir.display()
-                    ),
-                    1,
-                ),
-                error => (error.to_string(), 1),
-            })
+        let opened = root_key(self.root_key.as_deref(), &file, &database)
+            .and_then(|root_key| Store::open(&database, &root_key, self.limits));
+        match opened {
+            Ok(store) => Ok(Some(store)),
+            Err(StoreError::Locked { .. }) => Ok(None),
+            Err(error) => Err((error.to_string(), 1)),
+        }
     }
 }
 
@@ -114,21 +116,33 @@ pub(super) fn perform(at: &At, request: Request) -> Result<Response, Failed> {
         .map_err(|error| (format!("the runtime cannot start: {error}"), 1))?;
     runtime.block_on(async {
         let socket = home.data_dir.join("control.sock");
-        match ControlClient::connect(&socket).await {
-            Ok(Some(client)) => {
-                return client
-                    .perform(&request)
-                    .await
-                    .map_err(|sentence| (sentence, 1));
-            }
-            Ok(None) => {}
-            Err(error) => return Err((format!("{}: {error}", socket.display()), 1)),
-        }
         let makes_store = matches!(request, Request::Init { .. } | Request::CreateOrg { .. });
-        let store = home.open(makes_store)?;
-        KeyService::alone(Arc::new(store))
-            .perform(request)
-            .await
-            .map_err(|error| (error.to_string(), 1))
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match ControlClient::connect(&socket).await {
+                Ok(Some(client)) => {
+                    return client
+                        .perform(&request)
+                        .await
+                        .map_err(|sentence| (sentence, 1));
+                }
+                Ok(None) => {}
+                Err(error) => return Err((format!("{}: {error}", socket.display()), 1)),
+            }
+            if let Some(store) = home.open(makes_store)? {
+                return KeyService::alone(Arc::new(store))
+                    .perform(request)
+                    .await
+                    .map_err(|error| (error.to_string(), 1));
+            }
+            if Instant::now() >= deadline {
+                let sentence = format!(
+                    "another process has the store in {} open and does not answer on its control socket: stop that process, or try again when it is done",
+                    home.data_dir.display()
+                );
+                return Err((sentence, 1));
+            }
+            tokio::time::sleep(RETRY).await;
+        }
     })
 }

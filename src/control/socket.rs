@@ -2,7 +2,7 @@
 //! the server's and the command line's.
 
 use std::fs::{self, Permissions};
-use std::future::Future;
+use std::future::{Future, IntoFuture as _};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -35,6 +35,10 @@ const CONCURRENT_MAX: usize = 16;
 
 /// An operation that takes longer is given up by its caller. It may still happen.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long operations that have begun may take to end once the server stops. A connection that never asks for anything
+/// would otherwise hold it for ever.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The bound socket. Its file goes away with it.
 pub struct ControlSocket {
@@ -77,9 +81,24 @@ impl ControlSocket {
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<()> {
         let Self { listener, path } = self;
-        axum::serve(listener, router(service))
-            .with_graceful_shutdown(shutdown)
-            .await?;
+        let (stopping, stopped) = tokio::sync::oneshot::channel();
+        let shutdown = async move {
+            shutdown.await;
+            // The receiver is only gone when this future is too.
+            let _ = stopping.send(());
+        };
+        let too_long = async {
+            if stopped.await.is_ok() {
+                tokio::time::sleep(DRAIN_TIMEOUT).await;
+            } else {
+                std::future::pending().await
+            }
+        };
+        let serving = axum::serve(listener, router(service)).with_graceful_shutdown(shutdown);
+        tokio::select! {
+            served = serving.into_future() => served?,
+            () = too_long => {}
+        }
         remove_if_there(&path)
     }
 }

@@ -73,6 +73,15 @@ impl Store {
         if !path.try_exists().map_err(io_error(path))? {
             make(path, root_key)?;
         }
+        // The engine's writable open touches the file. What is not ours to use is found out without it; only a file that
+        // a killed process left to be repaired cannot be read before it is repaired.
+        match engine().open_read_only(path) {
+            Ok(unchanged) => {
+                read_meta(&unchanged.begin_read()?, root_key, path)?;
+            }
+            Err(DatabaseError::RepairAborted) => {}
+            Err(error) => return Err(database_error(error, path)),
+        }
         let database = engine()
             .open(path)
             .map_err(|error| database_error(error, path))?;
@@ -498,4 +507,77 @@ fn now() -> Timestamp {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::keys::KeyTable;
+    use crate::store::sync::{Sync, catch_up};
+
+    fn store(folder: &Path) -> Store {
+        let root_key = RootKey::from_hex(&"5a".repeat(32)).unwrap();
+        Store::open(&folder.join("db"), &root_key, Limits::default()).unwrap()
+    }
+
+    #[test]
+    fn a_reader_that_lags_behind_the_changes_kept_takes_a_snapshot() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(folder.path());
+        let (org, first) = store
+            .create_org("acme".parse().unwrap(), Actor::Operator)
+            .unwrap();
+        let lagging = store.revision();
+        store
+            .write(|writing| {
+                for round in 0..CHANGES_KEPT + 1 {
+                    writing.set_org_disabled(org.id, round % 2 == 0)?;
+                }
+                Ok(())
+            })
+            .unwrap();
+        assert!(matches!(
+            store.changes_since(lagging, 1).unwrap(),
+            Changes::Trimmed
+        ));
+        let oldest = Revision(store.revision().0 - CHANGES_KEPT);
+        let Changes::Next(next) = store.changes_since(oldest, 1).unwrap() else {
+            panic!("the newest changes are kept")
+        };
+        assert_eq!(next[0].revision(), Revision(oldest.0 + 1));
+        let table = KeyTable::new(Instant::now());
+        assert_eq!(catch_up(&store, &table, lagging).unwrap(), store.revision());
+        assert!(table.read().key(&first.key.fingerprint).is_some());
+        assert!(table.read().org(&org.id).unwrap().disabled);
+    }
+
+    #[test]
+    fn another_layout_is_refused_by_its_number() {
+        let folder = tempfile::tempdir().unwrap();
+        let opened = store(folder.path());
+        let transaction = opened.database.begin_write().unwrap();
+        transaction
+            .open_table(META)
+            .unwrap()
+            .insert(META_LAYOUT, 7_u32.to_be_bytes().as_slice())
+            .unwrap();
+        transaction.commit().unwrap();
+        drop(opened);
+        let root_key = RootKey::from_hex(&"5a".repeat(32)).unwrap();
+        let error =
+            Store::open(&folder.path().join("db"), &root_key, Limits::default()).unwrap_err();
+        assert!(error.to_string().contains("has layout 7"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn the_sync_ends_with_its_shutdown() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(store(folder.path()));
+        let table = Arc::new(KeyTable::new(Instant::now()));
+        let sync = Sync::start(store, table, async {}).unwrap();
+        sync.ended().await;
+    }
 }

@@ -89,7 +89,7 @@ fn load(store: &Store, table: &KeyTable) -> Result<Revision, StoreError> {
 }
 
 /// Applies what changed since `position`, and returns the position it leads to.
-fn catch_up(
+pub(super) fn catch_up(
     store: &Store,
     table: &KeyTable,
     mut position: Revision,
