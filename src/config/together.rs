@@ -1,0 +1,174 @@
+//! What must hold between two settings. Each of them alone was checked when it was read.
+
+use super::error::{ConfigError, Problem};
+use super::nearest::nearest;
+use super::source::Node;
+use super::{Config, DEFAULT_UPSTREAM, RouteAccess, Sink, UPSTREAM_NAMES};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+/// Checks a configuration. The tree is what it was read from; it gives the places for the errors.
+pub(super) fn check(config: &Config, tree: &Node, errors: &mut Vec<ConfigError>) {
+    let mut checks = Checks {
+        config,
+        tree,
+        errors,
+    };
+    checks.rules();
+    checks.record();
+    checks.families();
+    checks.upstreams();
+    checks.routes();
+}
+
+struct Checks<'a> {
+    config: &'a Config,
+    tree: &'a Node,
+    errors: &'a mut Vec<ConfigError>,
+}
+
+impl Checks<'_> {
+    fn refuse(&mut self, path: &[&str], problem: Problem) {
+        self.errors.push(ConfigError {
+            origin: self.tree.origin_of(path),
+            problem,
+        });
+    }
+
+    fn rules(&mut self) {
+        let rules = &self.config.rules;
+        if rules.api_keys_per_org_min > rules.api_keys_per_org_max {
+            let (min, max) = ("rules.api_keys_per_org_min", "rules.api_keys_per_org_max");
+            self.refuse(
+                &["rules", "api_keys_per_org_min"],
+                Problem::MinAboveMax { min, max },
+            );
+        }
+    }
+
+    fn record(&mut self) {
+        let record = &self.config.record;
+        if record.sink == Sink::File && record.path.is_none() {
+            let (knob, needs) = (
+                "record.sink = \"file\"".to_owned(),
+                "record.path".to_owned(),
+            );
+            self.refuse(&["record", "sink"], Problem::NeedsOther { knob, needs });
+        }
+    }
+
+    fn families(&mut self) {
+        let families: Vec<&'static str> = UPSTREAM_NAMES
+            .iter()
+            .copied()
+            .filter(|name| *name != DEFAULT_UPSTREAM && self.config.upstream(name).is_none())
+            .collect();
+        if !families.is_empty() {
+            self.refuse(&[], Problem::NoUpstream { families });
+        }
+    }
+
+    fn upstreams(&mut self) {
+        let config = self.config;
+        for (name, upstream) in &config.upstreams {
+            let knob = |knob: &str| format!("upstreams.{name}.{knob}");
+            let place = |knob| ["upstreams", name, knob];
+            let is_route_upstream = config
+                .routes
+                .iter()
+                .any(|route| route.upstream.as_deref() == Some(name));
+            if !UPSTREAM_NAMES.contains(&name.as_str()) && !is_route_upstream {
+                let nearest = nearest(name, UPSTREAM_NAMES.iter().copied()).map(str::to_owned);
+                self.refuse(
+                    &["upstreams", name],
+                    Problem::UpstreamUnused {
+                        name: name.clone(),
+                        nearest,
+                    },
+                );
+            }
+            if upstream.ca_file.is_some() && !upstream.url.https {
+                let (knob, needs) = (knob("ca_file"), format!("an https:// {}", knob("url")));
+                self.refuse(&place("ca_file"), Problem::NeedsOther { knob, needs });
+            }
+            let carriers = [
+                ("credential_header", upstream.credential_header.is_some()),
+                ("credential_query", upstream.credential_query.is_some()),
+            ];
+            if carriers.iter().all(|(_, is_set)| *is_set) {
+                let (knob, other) = (knob("credential_query"), knob("credential_header"));
+                self.refuse(
+                    &place("credential_query"),
+                    Problem::Excludes { knob, other },
+                );
+            }
+            for (carrier, _) in carriers.iter().filter(|(_, is_set)| *is_set) {
+                if upstream.credential.is_none() {
+                    let needs = format!("{} or {}", knob("credential"), knob("credential_file"));
+                    self.refuse(
+                        &place(carrier),
+                        Problem::NeedsOther {
+                            knob: knob(carrier),
+                            needs,
+                        },
+                    );
+                }
+            }
+            if upstream.credential.is_some() && carriers.iter().all(|(_, is_set)| !is_set) {
+                let needs = format!(
+                    "{} or {}",
+                    knob("credential_header"),
+                    knob("credential_query")
+                );
+                let knob = knob("credential");
+                self.refuse(&["upstreams", name], Problem::NeedsOther { knob, needs });
+            }
+        }
+    }
+
+    fn routes(&mut self) {
+        let config = self.config;
+        let mut first_at = HashMap::new();
+        for (index, route) in config.routes.iter().enumerate() {
+            let index = index.to_string();
+            // A known family without an upstream of its own goes to the default. Another name does not: it is misspelt.
+            let name = route.upstream_name();
+            let own = config.upstreams.keys().map(String::as_str);
+            let families = UPSTREAM_NAMES
+                .iter()
+                .copied()
+                .filter(|name| config.upstream(name).is_some());
+            let usable: Vec<&str> = own.chain(families).collect();
+            if !usable.contains(&name) {
+                let nearest = nearest(name, usable).map(str::to_owned);
+                let problem = Problem::RouteUpstream {
+                    name: name.to_owned(),
+                    nearest,
+                };
+                self.refuse(&["routes", &index, "upstream"], problem);
+            }
+            if route.scope.is_some() && route.access != RouteAccess::Api {
+                let (knob, needs) = ("scope".to_owned(), "access = \"api\"".to_owned());
+                self.refuse(
+                    &["routes", &index, "scope"],
+                    Problem::NeedsOther { knob, needs },
+                );
+            }
+            let origin = self.tree.origin_of(&["routes", &index]);
+            match first_at.entry((&route.method, &route.path)) {
+                Entry::Vacant(vacant) => {
+                    vacant.insert(origin);
+                }
+                Entry::Occupied(first) => {
+                    let (method, path) = (route.method.clone(), route.path.clone());
+                    let problem = Problem::RouteTwice {
+                        method,
+                        path,
+                        first: first.get().clone(),
+                    };
+                    self.errors.push(ConfigError { origin, problem });
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,840 @@
+//! The configuration as an operator meets it: the example file, and what is said about each mistake. Not how settings
+//! are used.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test whose premise does not hold fails there"
+)]
+
+use keygate::config::{Bytes, Config, RouteFamily, UPSTREAM_NAMES, UpstreamUrl, describe, print};
+use std::path::Path;
+use std::time::Duration;
+
+/// A configuration that is right, so that what a test adds to it is all that can be wrong.
+const UPSTREAM: &str = "[upstreams.default]\nurl = \"http://127.0.0.1:9000\"\n";
+
+fn load(text: &str, env: &[(&str, &str)]) -> Result<Config, String> {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("keygate.toml"), text).unwrap();
+    load_in(dir.path(), env)
+}
+
+fn load_in(dir: &Path, env: &[(&str, &str)]) -> Result<Config, String> {
+    let env = env
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Config::load(Some(&dir.join("keygate.toml")), env).map_err(|errors| {
+        errors
+            .to_string()
+            .replace(&format!("{}/", dir.display()), "")
+    })
+}
+
+/// What is said about a file with a right upstream and this before it.
+#[track_caller]
+fn refused(text: &str, expected: &str) {
+    let said = load(&format!("{text}\n{UPSTREAM}"), &[]).expect_err("refused");
+    assert_eq!(said, expected);
+}
+
+/// The same about variables.
+#[track_caller]
+fn variable_refused(name: &str, value: &str, expected: &str) {
+    let said = load(UPSTREAM, &[(name, value)]).expect_err("refused");
+    assert_eq!(said, expected);
+}
+
+#[test]
+fn example_file_is_the_printed_one() {
+    let committed = concat!(env!("CARGO_MANIFEST_DIR"), "/config/keygate.toml");
+    let committed = std::fs::read_to_string(committed).unwrap_or_default();
+    assert!(
+        committed == print(),
+        "config/keygate.toml is stale: keygate config print > config/keygate.toml"
+    );
+}
+
+#[test]
+fn example_file_loads_and_says_the_defaults() {
+    let config = load(&print(), &[]).unwrap();
+    let url = "https://intake.example.com".parse().unwrap();
+    let defaults = Config::with_default_upstream(url, "/var/lib/keygate".into());
+    assert_eq!(describe(&config), describe(&defaults));
+}
+
+/// So no default or example in the file is a text that keygate would not take.
+#[test]
+fn every_line_of_the_example_file_can_be_uncommented() {
+    let text = print();
+    let defaults = describe(&load(&text, &[]).unwrap());
+    let lines: Vec<&str> = text.lines().collect();
+    let is_knob = |line: &&str| {
+        line.starts_with('#') && line[1..].starts_with(|c: char| c.is_ascii_lowercase())
+    };
+    let routes = lines
+        .iter()
+        .position(|line| *line == "#[[routes]]")
+        .unwrap();
+    let record = lines.iter().position(|line| *line == "[record]").unwrap();
+    let mut tried = 0;
+    for (at, line) in lines.iter().enumerate().filter(|(_, line)| is_knob(line)) {
+        if (routes..record).contains(&at)
+            || line.contains("credential")
+            || line.contains("_file = ")
+        {
+            continue; // These need each other, or a file; they have tests of their own.
+        }
+        let mut edited = lines.clone();
+        edited[at] = &line[1..];
+        let config = load(&edited.join("\n"), &[]).unwrap_or_else(|said| panic!("{line}: {said}"));
+        if line.starts_with("#path") {
+            continue; // An example, not a default.
+        }
+        assert_eq!(describe(&config), defaults, "{line}");
+        tried += 1;
+    }
+    assert!(tried > 30, "only {tried} knobs were tried");
+
+    let route = lines[routes..record].iter().map(|line| {
+        if is_knob(line) || line.starts_with("#[") {
+            &line[1..]
+        } else {
+            line
+        }
+    });
+    let route: Vec<&str> = route.filter(|line| !line.starts_with("scope")).collect();
+    let config = load(&format!("{UPSTREAM}{}", route.join("\n")), &[]).unwrap();
+    assert_eq!(config.routes.len(), 1);
+    assert_eq!(config.routes[0].body_max, Some(Bytes(64 << 20)));
+}
+
+#[test]
+fn values_carry_their_units() {
+    let config = load(
+        &format!(
+            "{UPSTREAM}
+            [listen]
+            head_timeout = \"250ms\"
+            keep_alive_timeout = \"7d\"
+            head_bytes_max = \"5MB\"
+            body_rate_min = 0
+            trusted_proxies = [\"10.0.0.0/8\", \"::1\"]
+            [[routes]]
+            method = \"*\"
+            path = \"/own/*\"
+            access = \"logs\"
+            body_max = \"64 KiB\""
+        ),
+        &[],
+    )
+    .unwrap();
+    assert_eq!(config.listen.head_timeout, Duration::from_millis(250));
+    assert_eq!(
+        config.listen.keep_alive_timeout,
+        Duration::from_hours(7 * 24)
+    );
+    assert_eq!(config.listen.head_bytes_max, Bytes(5_000_000));
+    assert_eq!(config.listen.body_rate_min, Bytes(0));
+    assert_eq!(
+        config.listen.trusted_proxies,
+        ["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]
+    );
+    assert_eq!(config.routes[0].body_max, Some(Bytes(65_536)));
+    assert_eq!(config.routes[0].family(), RouteFamily::Logs);
+    assert_eq!(config.routes[0].upstream_name(), "default");
+}
+
+#[test]
+fn variables_win_over_the_file() {
+    let text = format!(
+        "{UPSTREAM}
+        [listen]
+        workers = 2
+        backlog = 3
+        [[routes]]
+        method = \"GET\"
+        path = \"/own\"
+        access = \"api\""
+    );
+    let config = load(
+        &text,
+        &[
+            ("KEYGATE_LISTEN__WORKERS", "4"),
+            ("KEYGATE_LISTEN__TRUSTED_PROXIES", "10.0.0.0/8, ::1"),
+            (
+                "KEYGATE_UPSTREAMS__REMOTE_CONFIG__URL",
+                "https://rc.example.com",
+            ),
+            ("KEYGATE_UPSTREAMS__REMOTE_CONFIG__CREDENTIAL", "sesame"),
+            (
+                "KEYGATE_UPSTREAMS__REMOTE_CONFIG__CREDENTIAL_HEADER",
+                "dd-api-key",
+            ),
+            ("KEYGATE_ROUTES__0__METHOD", "POST"),
+            ("KEYGATE_ROUTES__1__METHOD", "*"),
+            ("KEYGATE_ROUTES__1__PATH", "/other/*"),
+            ("KEYGATE_ROUTES__1__ACCESS", "closed"),
+            ("KEYGATE_RECORD__SINK", "off"),
+        ],
+    )
+    .unwrap();
+    assert_eq!((config.listen.workers, config.listen.backlog), (4, 3));
+    assert_eq!(config.listen.trusted_proxies.len(), 2);
+    assert_eq!(
+        config.upstream("remote_config").unwrap().url.authority,
+        "rc.example.com"
+    );
+    assert_eq!(
+        config.upstream("metrics").unwrap().url.authority,
+        "127.0.0.1:9000"
+    );
+    assert_eq!(config.routes.len(), 2);
+    assert_eq!(
+        (
+            config.routes[0].method.as_str(),
+            config.routes[0].path.as_str()
+        ),
+        ("POST", "/own")
+    );
+    let shown = describe(&config);
+    assert_eq!(shown["record"]["sink"], "off");
+    assert_eq!(shown["upstreams"]["remote_config"]["credential"], "set");
+    assert_eq!(shown["store"]["root_key"], "not set");
+}
+
+#[test]
+fn variables_alone_are_a_configuration() {
+    let env = [("KEYGATE_UPSTREAMS__DEFAULT__URL", "http://127.0.0.1:9000")];
+    let env = env.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let config = Config::load(None, env.into_iter()).unwrap();
+    assert!(
+        UPSTREAM_NAMES
+            .iter()
+            .all(|name| config.upstream(name).is_some())
+    );
+
+    let said = Config::load(None, std::iter::empty())
+        .expect_err("refused")
+        .to_string();
+    assert!(
+        said.starts_with("configuration: no upstream for metrics, events, "),
+        "{said}"
+    );
+}
+
+#[test]
+fn variables_of_the_command_line_and_of_others_are_left_alone() {
+    let env = [
+        ("KEYGATE_CONFIG", "a"),
+        ("KEYGATE_URL", "b"),
+        ("KEYGATE_API_KEY", "c"),
+        ("KEYGATE_APPLICATION_KEY", "d"),
+        ("PATH", "e"),
+        ("keygate_listen__workers", "f"),
+    ];
+    assert_eq!(load(UPSTREAM, &env).unwrap().listen.workers, 0);
+}
+
+#[test]
+fn unreadable_file_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(
+        load_in(dir.path(), &[]).expect_err("refused"),
+        "keygate.toml: cannot be read: No such file or directory (os error 2)"
+    );
+    std::fs::write(dir.path().join("keygate.toml"), b"\xff").unwrap();
+    assert_eq!(
+        load_in(dir.path(), &[]).expect_err("refused"),
+        "keygate.toml: cannot be read: stream did not contain valid UTF-8"
+    );
+}
+
+#[test]
+fn all_errors_of_syntax_are_told_with_their_places() {
+    refused(
+        "[listen]\nworkers = \n[admin\n",
+        "keygate.toml:2:11: string values must be quoted, expected literal string\n\
+         keygate.toml:3:7: unclosed table, expected `]`",
+    );
+    refused(
+        "[listen]\nworkers = 1\nworkers = 2",
+        "keygate.toml:3:1: duplicate key",
+    );
+}
+
+#[test]
+fn unknown_name_comes_with_the_nearest_one() {
+    refused(
+        "[listen]\n\nadress = \"0.0.0.0:80\"",
+        "keygate.toml:3:1: unknown knob \"listen.adress\"; did you mean \"address\"?",
+    );
+    refused(
+        "[listn]\nworkers = 1",
+        "keygate.toml:1:2: unknown section \"listn\"; did you mean \"listen\"?",
+    );
+    refused(
+        "[[route]]\n",
+        "keygate.toml:1:3: unknown section \"route\"; did you mean \"routes\"?",
+    );
+    refused(
+        "[admin]\npassword = 1",
+        "keygate.toml:2:1: unknown knob \"admin.password\"",
+    );
+    refused(
+        "[store]\nroot_key_fil = \"x\"",
+        "keygate.toml:2:1: unknown knob \"store.root_key_fil\"; did you mean \"root_key_file\"?",
+    );
+    refused(
+        "listen = { \"wörkers\" = 1, workesr = 2 }",
+        "keygate.toml:1:12: unknown knob \"listen.wörkers\"; did you mean \"workers\"?\n\
+         keygate.toml:1:27: unknown knob \"listen.workesr\"; did you mean \"workers\"?",
+    );
+}
+
+#[test]
+fn unknown_variable_comes_with_the_nearest_one() {
+    for (name, nearest) in [
+        ("KEYGATE_LISTEN__ADRESS", "KEYGATE_LISTEN__ADDRESS"),
+        ("KEYGATE_LISTN__WORKERS", "KEYGATE_LISTEN__WORKERS"),
+        ("KEYGATE_LISTEN_ADDRESS", "KEYGATE_LISTEN__ADDRESS"),
+        ("KEYGATE_listen__workers", "KEYGATE_LISTEN__WORKERS"),
+        ("KEYGATE_LISTEN__WORKERS__MAX", "KEYGATE_LISTEN__WORKERS"),
+        (
+            "KEYGATE_UPSTREAMS__DEFAULT__ULR",
+            "KEYGATE_UPSTREAMS__DEFAULT__URL",
+        ),
+        (
+            "KEYGATE_STORE__ROOT_KEY_FIEL",
+            "KEYGATE_STORE__ROOT_KEY_FILE",
+        ),
+        ("KEYGATE_ROUTES__FIRST__PATH", "KEYGATE_ROUTES__0__PATH"),
+    ] {
+        variable_refused(
+            name,
+            "1",
+            &format!("{name}: unknown variable; did you mean \"{nearest}\"?"),
+        );
+    }
+    variable_refused("KEYGATE_COLOUR", "1", "KEYGATE_COLOUR: unknown variable");
+    variable_refused("KEYGATE_", "1", "KEYGATE_: unknown variable");
+}
+
+#[test]
+fn variable_of_a_section_is_told_of_its_knobs() {
+    for (name, such_as) in [
+        ("KEYGATE_LISTEN", "KEYGATE_LISTEN__ADDRESS"),
+        ("KEYGATE_UPSTREAMS", "KEYGATE_UPSTREAMS__DEFAULT__URL"),
+        (
+            "KEYGATE_UPSTREAMS__METRICS",
+            "KEYGATE_UPSTREAMS__METRICS__URL",
+        ),
+        ("KEYGATE_ROUTES", "KEYGATE_ROUTES__0__METHOD"),
+    ] {
+        variable_refused(
+            name,
+            "1",
+            &format!("{name}: names a section; set one of its knobs instead, such as {such_as}"),
+        );
+    }
+}
+
+#[test]
+fn variable_beyond_the_end_of_a_list_is_refused() {
+    variable_refused(
+        "KEYGATE_ROUTES__2__PATH",
+        "/own",
+        "KEYGATE_ROUTES__2__PATH: leaves a gap in routes, whose next free index is 0",
+    );
+}
+
+#[test]
+fn value_in_the_place_of_a_section_is_refused() {
+    refused(
+        "listen = 1",
+        "keygate.toml:1:10: \"listen\" is a section, written as [listen]",
+    );
+    refused(
+        "routes = 1",
+        "keygate.toml:1:10: \"routes\" is a section, written as [[routes]]",
+    );
+    refused(
+        "routes = [1]",
+        "keygate.toml:1:11: \"routes\" is a section, written as [[routes]]",
+    );
+    let said = load(
+        "upstreams = 1",
+        &[("KEYGATE_UPSTREAMS__DEFAULT__URL", "http://a")],
+    )
+    .expect_err("refused");
+    assert_eq!(
+        said,
+        "keygate.toml:1:13: \"upstreams\" is a section, written as [upstreams.NAME]"
+    );
+    refused(
+        "upstreams.logs = 1",
+        "keygate.toml:1:18: \"upstreams.logs\" is a section, written as [upstreams.NAME]",
+    );
+}
+
+#[test]
+fn name_that_no_variable_can_spell_is_refused() {
+    for name in ["Own", "1own", "own-one", "own__one", "own_"] {
+        refused(
+            &format!("[upstreams.\"{name}\"]\nurl = \"http://a\""),
+            &format!(
+                "keygate.toml:1:12: \"{name}\": a name has lower-case letters, digits and single underscores, and begins \
+                 with a letter"
+            ),
+        );
+    }
+}
+
+#[test]
+fn missing_knob_is_named_with_an_example() {
+    refused(
+        "[upstreams.logs]\nidle_timeout = \"1s\"",
+        "keygate.toml:1:1: upstreams.logs.url is missing; set it, such as url = \"https://intake.example.com\"",
+    );
+    refused(
+        "[[routes]]\nmethod = \"*\"\naccess = \"api\"",
+        "keygate.toml:1:1: routes.path is missing; set it, such as path = \"/own/intake/*\"",
+    );
+    variable_refused(
+        "KEYGATE_UPSTREAMS__LOGS__KEEP_ALIVE",
+        "1s",
+        "KEYGATE_UPSTREAMS__LOGS__KEEP_ALIVE: upstreams.logs.url is missing; set it, such as \
+         url = \"https://intake.example.com\"",
+    );
+}
+
+#[test]
+fn wrong_value_is_told_what_it_should_be() {
+    for (knob, said) in [
+        (
+            "head_timeout = 10",
+            "10 is not a duration: add a unit, as in \"10s\" (ms, s, m, h, d)",
+        ),
+        (
+            "head_timeout = \"10\"",
+            "\"10\" is not a duration: add a unit, as in \"10s\" (ms, s, m, h, d)",
+        ),
+        (
+            "head_timeout = \"1.5s\"",
+            "\"1.5s\" is not a duration, such as \"10s\" (a whole number of ms, s, m, h or d)",
+        ),
+        (
+            "head_timeout = \"4000d\"",
+            "\"4000d\" is not a duration of at most 3650d",
+        ),
+        ("head_timeout = \"0s\"", "must be more than zero"),
+        (
+            "head_timeout = true",
+            "true or false is not a duration, such as \"10s\" (a whole number of ms, s, m, h or d)",
+        ),
+        (
+            "head_bytes_max = 64",
+            "64 is not a size: add a unit, as in \"64KiB\" (B, KB, KiB, MB, MiB, GB, GiB)",
+        ),
+        (
+            "head_bytes_max = \"64k\"",
+            "\"64k\" is not a size, such as \"64KiB\" (B, KB, KiB, MB, MiB, GB, GiB)",
+        ),
+        ("head_bytes_max = \"0\"", "must be more than zero"),
+        (
+            "workers = -1",
+            "-1 is not a whole number from 0 to 1000000000, without quotes",
+        ),
+        (
+            "workers = \"2\"",
+            "\"2\" is not a whole number from 0 to 1000000000, without quotes",
+        ),
+        (
+            "workers = 1.5",
+            "a number with a point is not a whole number from 0 to 1000000000, without quotes",
+        ),
+        ("connections_max = 0", "must be more than zero"),
+        (
+            "backlog = 5000000000",
+            "5000000000 is not a whole number from 0 to 1000000000, without quotes",
+        ),
+        (
+            "address = \"localhost:80\"",
+            "\"localhost:80\" is not an address with a port, such as \"127.0.0.1:8080\" or \"[::1]:8080\"",
+        ),
+        (
+            "trusted_proxies = \"::1\"",
+            "\"::1\" is not a list, such as [\"10.0.0.0/8\", \"::1\"]",
+        ),
+        (
+            "trusted_proxies = [\"lan\"]",
+            "\"lan\" is not a network or address, such as \"10.0.0.0/8\" or \"::1\"",
+        ),
+        (
+            "trusted_proxies = [\"10.1.2.3/8\"]",
+            "\"10.1.2.3/8\" is not the start of a network; write \"10.0.0.0/8\"",
+        ),
+    ] {
+        let (name, _) = knob.split_once(" = ").unwrap();
+        let column = name.len() + " = ".len() + 1;
+        refused(
+            &format!("[listen]\n{knob}"),
+            &format!("keygate.toml:2:{column}: listen.{name}: {said}"),
+        );
+    }
+    refused(
+        "[record]\nsink = \"stderr\"",
+        "keygate.toml:2:8: record.sink: \"stderr\" is not one of \"stdout\", \"file\", \"off\"",
+    );
+    refused(
+        "[store]\ndata_dir = \"\"",
+        "keygate.toml:2:12: store.data_dir: is empty",
+    );
+    refused(
+        "[store]\ndata_dir = 1",
+        "keygate.toml:2:12: store.data_dir: 1 is not a text in quotes",
+    );
+    refused(
+        "[store]\ndata_dir = \"a\\u0000\"",
+        "keygate.toml:2:12: store.data_dir: \"a\\0\" is not a path: it has a zero character",
+    );
+    variable_refused(
+        "KEYGATE_LISTEN__WORKERS",
+        "two",
+        "KEYGATE_LISTEN__WORKERS: listen.workers: \"two\" is not a whole number from 0 to 1000000000, without quotes",
+    );
+}
+
+#[test]
+fn wrong_text_of_a_route_is_refused() {
+    let route = |method: &str, path: &str| {
+        format!("[[routes]]\nmethod = \"{method}\"\npath = \"{path}\"\naccess = \"api\"")
+    };
+    refused(
+        &route("get", "/own"),
+        "keygate.toml:2:10: routes.method: \"get\" is not a method in capitals; write \"GET\"",
+    );
+    refused(
+        &route("GET", "own"),
+        "keygate.toml:3:8: routes.path: \"own\" is not a path: it does not begin with \"/\"",
+    );
+    refused(
+        "[upstreams.logs]\nurl = \"http://a\"\ncredential = \"x\"\ncredential_header = \"host\"",
+        "keygate.toml:4:21: upstreams.logs.credential_header: the header \"host\" frames the message and cannot carry a \
+         credential",
+    );
+    refused(
+        "[upstreams.logs]\nurl = \"http://a\"\ncredential = \"x\"\ncredential_query = \"a&b\"",
+        "keygate.toml:4:20: upstreams.logs.credential_query: \"a&b\" is not a name of letters, digits, \"-\", \".\" and \"_\"",
+    );
+}
+
+#[test]
+fn url_is_taken_apart_once() {
+    let url = |text: &str| text.parse::<UpstreamUrl>().unwrap();
+    let expected = UpstreamUrl {
+        https: true,
+        host: "intake.example.com".to_owned(),
+        port: 443,
+        authority: "intake.example.com".to_owned(),
+        path_prefix: String::new(),
+    };
+    assert_eq!(url("https://Intake.example.com/"), expected);
+    assert_eq!(url("https://intake.example.com:443"), expected);
+    let inside = url("http://[::1]:9000/datadog/");
+    assert_eq!((inside.host.as_str(), inside.port), ("::1", 9000));
+    assert_eq!(
+        (inside.authority.as_str(), inside.path_prefix.as_str()),
+        ("[::1]:9000", "/datadog")
+    );
+    assert_eq!(inside.to_string(), "http://[::1]:9000/datadog");
+}
+
+#[test]
+fn url_that_says_more_than_a_place_is_refused_and_not_quoted() {
+    for (url, said) in [
+        (
+            "ftp://hunter2",
+            "a URL here begins with http:// or https://",
+        ),
+        ("hunter2:9000", "a URL here begins with http:// or https://"),
+        (
+            "http://a/?key=hunter2",
+            "a URL here has no query and no fragment",
+        ),
+        (
+            "http://a/#hunter2",
+            "a URL here has no query and no fragment",
+        ),
+        (
+            "http://me:hunter2@a",
+            "a URL here has no user and no password; see the knob \"credential\"",
+        ),
+        (
+            "http://",
+            "the URL has no host, or one that is neither a name nor an address",
+        ),
+        (
+            "http://:80",
+            "the URL has no host, or one that is neither a name nor an address",
+        ),
+        (
+            "http://a b",
+            "the URL has no host, or one that is neither a name nor an address",
+        ),
+        (
+            "http://1.2.3",
+            "the URL has no host, or one that is neither a name nor an address",
+        ),
+        (
+            "http://[::g]",
+            "the URL has no host, or one that is neither a name nor an address",
+        ),
+        (
+            "http://::1",
+            "the URL has no host, or one that is neither a name nor an address",
+        ),
+        (
+            "http://a:0",
+            "the URL's port is not a number from 1 to 65535",
+        ),
+        (
+            "http://a:+80",
+            "the URL's port is not a number from 1 to 65535",
+        ),
+        (
+            "http://a:",
+            "the URL's port is not a number from 1 to 65535",
+        ),
+        (
+            "http://[::1]80",
+            "the URL's port is not a number from 1 to 65535",
+        ),
+        (
+            "http://a/../b",
+            "the URL's path has an empty or dotted part, or a character that would need an escape",
+        ),
+        (
+            "http://a//",
+            "the URL's path has an empty or dotted part, or a character that would need an escape",
+        ),
+    ] {
+        refused(
+            &format!("[upstreams.logs]\nurl = \"{url}\""),
+            &format!("keygate.toml:2:7: upstreams.logs.url: {said}"),
+        );
+    }
+    refused(
+        "[upstreams.logs]\nurl = 1",
+        "keygate.toml:2:7: upstreams.logs.url: a URL is a text in quotes",
+    );
+}
+
+#[test]
+fn secret_comes_from_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let key = "0123456789abcdef".repeat(4);
+    let file = dir.path().join("root");
+    std::fs::write(&file, format!("{key}\r\n")).unwrap();
+    let file = file.to_str().unwrap();
+
+    let said_by_file = load(
+        &format!("[store]\nroot_key_file = \"{file}\"\n{UPSTREAM}"),
+        &[],
+    )
+    .unwrap();
+    assert_eq!(said_by_file.store.root_key.unwrap().expose(), key);
+    let said_by_variable = load(UPSTREAM, &[("KEYGATE_STORE__ROOT_KEY_FILE", file)]).unwrap();
+    assert_eq!(
+        said_by_variable.store.root_key.as_ref().unwrap().expose(),
+        key
+    );
+    assert!(!format!("{said_by_variable:?}{}", describe(&said_by_variable)).contains(&key));
+}
+
+#[test]
+fn secret_that_cannot_be_used_is_named_and_not_quoted() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(path("empty"), "\n").unwrap();
+    std::fs::write(path("short"), "hunter2").unwrap();
+    std::fs::write(path("long"), "7".repeat(70_000)).unwrap();
+    for (name, said) in [
+        (
+            "none",
+            "cannot be read: No such file or directory (os error 2)",
+        ),
+        ("empty", "is empty"),
+        (
+            "short",
+            "is not 64 hexadecimal digits, as \"openssl rand -hex 32\" makes them",
+        ),
+        ("long", "is longer than 64KiB, so it is not a secret"),
+    ] {
+        let file = path(name);
+        refused(
+            &format!("[store]\nroot_key_file = \"{file}\""),
+            &format!("keygate.toml:2:17: store.root_key_file: the file \"{file}\" {said}"),
+        );
+        variable_refused(
+            "KEYGATE_STORE__ROOT_KEY_FILE",
+            &file,
+            &format!(
+                "KEYGATE_STORE__ROOT_KEY_FILE: store.root_key_file: the file \"{file}\" {said}"
+            ),
+        );
+    }
+    refused(
+        "[store]\nroot_key = \"hunter2\"",
+        "keygate.toml:2:12: store.root_key: is not 64 hexadecimal digits, as \"openssl rand -hex 32\" makes them",
+    );
+    refused(
+        "[store]\nroot_key = 7",
+        "keygate.toml:2:12: store.root_key: a secret is a text in quotes",
+    );
+    variable_refused(
+        "KEYGATE_STORE__ROOT_KEY",
+        "",
+        "KEYGATE_STORE__ROOT_KEY: store.root_key: is empty",
+    );
+    variable_refused(
+        "KEYGATE_UPSTREAMS__DEFAULT__CREDENTIAL",
+        "hunter2\n",
+        "KEYGATE_UPSTREAMS__DEFAULT__CREDENTIAL: upstreams.default.credential: has a character that a header cannot carry, \
+         or a space at its start or end",
+    );
+}
+
+#[test]
+fn secret_is_given_once() {
+    let text = format!(
+        "[store]\nroot_key = \"{}\"\nroot_key_file = \"x\"",
+        "0".repeat(64)
+    );
+    refused(
+        &text,
+        "keygate.toml:2:12: store.root_key and store.root_key_file are both given (the other one by keygate.toml:3:17); \
+         keep one",
+    );
+}
+
+#[test]
+fn every_family_has_somewhere_to_go() {
+    let said = load("[upstreams.metrics]\nurl = \"http://a\"", &[]).expect_err("refused");
+    assert!(
+        said.starts_with("keygate.toml: no upstream for events, process, "),
+        "{said}"
+    );
+    assert!(
+        said.ends_with(", ci; set upstreams.default.url, or give each of them its own"),
+        "{said}"
+    );
+
+    let all = |leave_out: &str| {
+        let names = UPSTREAM_NAMES
+            .iter()
+            .filter(|name| **name != "default" && **name != leave_out);
+        names
+            .map(|name| format!("[upstreams.{name}]\nurl = \"http://a\"\n"))
+            .collect::<String>()
+    };
+    assert!(load(&all("default"), &[]).is_ok());
+    let said = load(&all("logs"), &[]).expect_err("refused");
+    assert!(said.contains("no upstream for logs; set"), "{said}");
+    let route = "[[routes]]\nmethod = \"*\"\npath = \"/own\"\naccess = \"api\"\n";
+    let said = load(&format!("{route}{}", all("default")), &[]).expect_err("refused");
+    assert_eq!(said, "keygate.toml:1:1: there is no upstream \"default\"");
+}
+
+#[test]
+fn upstream_of_a_route_is_there_and_every_upstream_is_used() {
+    let route = |upstream: &str| {
+        format!(
+            "[[routes]]\nmethod = \"*\"\npath = \"/own\"\naccess = \"api\"\nupstream = \"{upstream}\"\n"
+        )
+    };
+    let own = "[upstreams.mine]\nurl = \"http://a\"\n";
+    assert!(load(&format!("{}{own}{UPSTREAM}", route("mine")), &[]).is_ok());
+    assert!(load(&format!("{}{UPSTREAM}", route("metrics")), &[]).is_ok());
+    refused(
+        &route("yours"),
+        "keygate.toml:5:12: there is no upstream \"yours\"",
+    );
+    refused(
+        &route("metrisc"),
+        "keygate.toml:5:12: there is no upstream \"metrisc\"; did you mean \"metrics\"?",
+    );
+    refused(
+        "[upstreams.metrisc]\nurl = \"http://a\"",
+        "keygate.toml:1:1: nothing uses the upstream \"metrisc\": no family has this name, and no route names it; \
+         did you mean \"metrics\"?",
+    );
+}
+
+#[test]
+fn knobs_that_need_or_exclude_each_other() {
+    let upstream = |knobs: &str| format!("[upstreams.logs]\nurl = \"http://a\"\n{knobs}");
+    refused(
+        &upstream("ca_file = \"/ca.pem\""),
+        "keygate.toml:3:11: upstreams.logs.ca_file needs an https:// upstreams.logs.url",
+    );
+    refused(
+        &upstream("credential = \"x\"\ncredential_header = \"a\"\ncredential_query = \"b\""),
+        "keygate.toml:5:20: upstreams.logs.credential_query and upstreams.logs.credential_header cannot both be set",
+    );
+    refused(
+        &upstream("credential_header = \"a\""),
+        "keygate.toml:3:21: upstreams.logs.credential_header needs upstreams.logs.credential or \
+         upstreams.logs.credential_file",
+    );
+    refused(
+        &upstream("credential = \"x\""),
+        "keygate.toml:1:1: upstreams.logs.credential needs upstreams.logs.credential_header or \
+         upstreams.logs.credential_query",
+    );
+    refused(
+        "[record]\nsink = \"file\"",
+        "keygate.toml:2:8: record.sink = \"file\" needs record.path",
+    );
+    refused(
+        "[rules]\napi_keys_per_org_min = 6",
+        "keygate.toml:2:24: rules.api_keys_per_org_min is greater than rules.api_keys_per_org_max",
+    );
+    refused(
+        "[[routes]]\nmethod = \"*\"\npath = \"/own\"\naccess = \"intake\"\nscope = \"own\"",
+        "keygate.toml:5:9: scope needs access = \"api\"",
+    );
+}
+
+#[test]
+fn route_is_given_once() {
+    let route = "[[routes]]\nmethod = \"*\"\npath = \"/own\"\naccess = \"api\"\n";
+    refused(
+        &format!("{route}{route}"),
+        "keygate.toml:5:1: the route * /own is there already, at keygate.toml:1:1",
+    );
+}
+
+#[test]
+fn all_errors_are_told_at_once_in_the_order_of_the_file() {
+    let said = load(
+        "[listen]\nworkers = true\nadress = \"x\"\n[upstreams.default]\nulr = \"http://a\"\n",
+        &[("KEYGATE_DRAIN__DEADLINE", "25"), ("KEYGATE_COLOUR", "1")],
+    )
+    .expect_err("refused");
+    let places: Vec<&str> = said
+        .lines()
+        .map(|line| line.split(": ").next().unwrap())
+        .collect();
+    assert_eq!(
+        places,
+        [
+            "keygate.toml:2:11",
+            "keygate.toml:3:1",
+            "keygate.toml:4:1",
+            "keygate.toml:5:1",
+            "KEYGATE_COLOUR",
+            "KEYGATE_DRAIN__DEADLINE"
+        ]
+    );
+}
