@@ -1,0 +1,268 @@
+//! The program put together from its configuration: what is started, in which order, and how it ends. The only file that
+//! knows every part. Every task and thread has its line here.
+
+use std::fs::DirBuilder;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::admin;
+use crate::config::{self, Config};
+use crate::control::KeyService;
+use crate::control::socket::ControlSocket;
+use crate::drain::{self, Trigger};
+use crate::keys::KeyTable;
+use crate::keys::rules::Limits;
+use crate::proxy::record::{RequestRecord, Sink};
+use crate::proxy::{self, Proxy, StartError};
+use crate::store::sync::Sync;
+use crate::store::{Store, StoreError, root_key};
+
+/// How often a drain looks whether the last request has ended.
+const DRAIN_LOOK: Duration = Duration::from_millis(10);
+
+/// Why the program cannot start.
+#[derive(Debug)]
+pub enum AppError {
+    /// The configuration is at fault.
+    Config(String),
+    /// The store is.
+    Store(StoreError),
+    /// The system refuses something.
+    Io {
+        /// What was tried.
+        what: String,
+        /// What the system said.
+        error: io::Error,
+    },
+}
+
+impl std::fmt::Display for AppError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Config(what) => f.write_str(what),
+            Self::Store(error) => error.fmt(f),
+            Self::Io { what, error } => write!(f, "{what}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for AppError {}
+
+impl From<StoreError> for AppError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<StartError> for AppError {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Config(what) => Self::Config(what),
+            StartError::Io { what, error } => Self::Io { what, error },
+        }
+    }
+}
+
+/// Who sees the records.
+pub enum Records {
+    /// Whatever the configuration says.
+    AsConfigured,
+    /// A function of the caller's.
+    Print(Box<dyn FnMut(&RequestRecord) -> io::Result<()> + Send>),
+}
+
+/// The running program.
+pub struct App {
+    /// Where clients connect.
+    pub address: SocketAddr,
+    /// Where the operator connects.
+    pub admin: SocketAddr,
+    /// The operations on orgs, users and keys.
+    pub keys: KeyService,
+    proxy: Proxy,
+    sync: Sync,
+    socket: JoinHandle<()>,
+    operator: JoinHandle<()>,
+    unready: Trigger,
+    drain_requests: Trigger,
+    stop_the_rest: Trigger,
+    config: config::Drain,
+}
+
+/// Judges a configuration as far as that is possible without starting anything.
+///
+/// # Errors
+/// A sentence that names the knob.
+pub fn check(config: &Config) -> Result<(), String> {
+    proxy::check(config)
+        .map(|_| ())
+        .map_err(|error| error.to_string())
+}
+
+/// Opens the store of a configuration, making its folder and its root key if this is the first time.
+///
+/// # Errors
+/// Whatever stands in the way; nothing that exists is changed then.
+fn open_store(config: &Config) -> Result<(Store, crate::keys::secret::Fingerprinter), AppError> {
+    let store = &config.store;
+    make_private_folder(&store.data_dir)?;
+    let given = store.root_key.as_ref().map(config::SecretValue::expose);
+    let key = root_key(given, &store.root_key_file(), &store.database())?;
+    let rules = &config.rules;
+    let limits = Limits {
+        api_keys_per_org_min: rules.api_keys_per_org_min,
+        api_keys_per_org_max: rules.api_keys_per_org_max,
+        application_keys_per_user_max: rules.application_keys_per_user_max,
+        client_tokens_per_org_max: rules.client_tokens_per_org_max,
+    };
+    Ok((
+        Store::open(&store.database(), &key, limits)?,
+        key.fingerprinter(),
+    ))
+}
+
+fn make_private_folder(path: &Path) -> Result<(), AppError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|error| AppError::Io {
+            what: format!("cannot make the folder {}", path.display()),
+            error,
+        })
+}
+
+impl App {
+    /// Starts everything: configuration judged, keys loaded, then ports bound, so that the first request that can
+    /// arrive can be answered. Must be called within a runtime, which then serves everything but requests.
+    ///
+    /// # Errors
+    /// [`AppError`]; what had been started has ended again, or ends with the runtime.
+    pub async fn start(config: &Config, records: Records) -> Result<Self, AppError> {
+        let bind_admin = |error| AppError::Io {
+            what: format!("cannot listen on {}", config.admin.address),
+            error,
+        };
+        proxy::check(config)?;
+        let (unready, draining) = drain::new();
+        let (drain_requests, requests_end) = drain::new();
+        let (stop_the_rest, rest_ends) = drain::new();
+        let ends = || {
+            let mut signal = rest_ends.clone();
+            async move { signal.ordered().await }
+        };
+
+        let (store, fingerprinter) = open_store(config)?;
+        let store = Arc::new(store);
+        let table = Arc::new(KeyTable::new(Instant::now()));
+        let sync = Sync::start(Arc::clone(&store), Arc::clone(&table), ends())?;
+        let keys = KeyService::serving(store, &sync);
+
+        let admin_listener = TcpListener::bind(config.admin.address)
+            .await
+            .map_err(bind_admin)?;
+        let admin_address = admin_listener.local_addr().map_err(bind_admin)?;
+        let path = config.store.control_socket();
+        let socket = ControlSocket::bind(&path).map_err(|error| AppError::Io {
+            what: format!("cannot serve {}", path.display()),
+            error,
+        })?;
+        let proxy = Proxy::start(
+            config,
+            Arc::clone(&table),
+            fingerprinter,
+            sink(config, records),
+            &requests_end,
+        )?;
+
+        let (service, socket_ends) = (keys.clone(), ends());
+        let socket = tokio::spawn(async move {
+            if let Err(error) = socket.serve(service, socket_ends).await {
+                complain(&format!("the control socket failed: {error}"));
+            }
+        });
+        let views = admin::Views {
+            table,
+            counters: proxy.counters.clone(),
+            config: config::describe(config),
+            serve_stale_for: config.view.serve_stale_for_intake,
+            draining,
+        };
+        let operator = tokio::spawn(admin::serve(admin_listener, views, rest_ends));
+        Ok(Self {
+            address: proxy.address,
+            admin: admin_address,
+            keys,
+            proxy,
+            sync,
+            socket,
+            operator,
+            unready,
+            drain_requests,
+            stop_the_rest,
+            config: config.drain.clone(),
+        })
+    }
+
+    /// Opens the records' file again, after it has been moved away.
+    pub fn reopen_records(&self) {
+        self.proxy.reopen_records();
+    }
+
+    /// Ends: not ready, then no new connections, then the last requests up to the deadline, then the rest. Returns
+    /// whether every request ended by itself.
+    pub async fn shutdown(self) -> bool {
+        self.unready.fire();
+        tokio::time::sleep(self.config.readiness_delay).await;
+        self.drain_requests.fire();
+        let deadline = Instant::now() + self.config.deadline;
+        while !self.proxy.has_ended() && Instant::now() < deadline {
+            tokio::time::sleep(DRAIN_LOOK).await;
+        }
+        let all_ended = self.proxy.has_ended();
+        // Joining is quick once they have ended; the last records are written here.
+        let _ = tokio::task::spawn_blocking(|| self.proxy.finish()).await;
+        self.stop_the_rest.fire();
+        self.sync.ended().await;
+        let _ = self.socket.await;
+        let _ = self.operator.await;
+        all_ended
+    }
+}
+
+fn sink(config: &Config, records: Records) -> Sink {
+    match (records, config.record.sink, &config.record.path) {
+        (Records::Print(print), _, _) => Sink::Print(print),
+        (Records::AsConfigured, config::Sink::File, Some(path)) => Sink::File(path.clone()),
+        (Records::AsConfigured, config::Sink::Off, _) => Sink::Off,
+        // A file without a path has been refused when the configuration was read.
+        (Records::AsConfigured, config::Sink::Stdout | config::Sink::File, _) => Sink::Stdout,
+    }
+}
+
+/// Says where a panic was, and not what it said: its text may quote what was being worked on, a secret as well.
+pub fn hush_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map_or_else(String::new, |place| {
+            format!(" at {}:{}", place.file(), place.line())
+        });
+        complain(&format!(
+            "a panic{place}; the request or task it was in has failed"
+        ));
+    }));
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "the process' own troubles go where its supervisor reads"
+)]
+fn complain(text: &str) {
+    eprintln!("keygate: {text}");
+}

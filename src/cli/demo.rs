@@ -1,0 +1,284 @@
+//! `keygate demo`: the gateway with a store of its own, one of each kind of key and an upstream that answers. It uses
+//! what `serve` uses; only what is shown is its own.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use super::serve::{block_on, refuse, until_stopped};
+use super::{Demo, DemoOutput, complain};
+use crate::app::{self, App, Records};
+use crate::config::{Config, UpstreamUrl};
+use crate::control::{FoundedView, KeyService, KeyView, Request, Response, ServiceError};
+use crate::demo;
+use crate::proxy::record::{RequestRecord, decision_word};
+
+/// Where the demo listens unless told otherwise; the operator's listener is one further.
+const PORT: u16 = 8080;
+/// How many ports are tried when the first one is taken.
+const PORTS_TRIED: u16 = 100;
+
+/// Runs the demo until it is stopped.
+pub(super) fn run(options: Demo) -> ExitCode {
+    app::hush_panics();
+    let (folder, temporary) = match folder(options.data_dir.as_deref()) {
+        Ok(folder) => folder,
+        Err(error) => return complain(&format!("cannot make a temporary folder: {error}"), 1),
+    };
+    let code = block_on(start(options, folder.clone()));
+    if temporary {
+        let _ = std::fs::remove_dir_all(&folder);
+    }
+    code
+}
+
+/// The folder asked for, or a temporary one that only this user can look into.
+fn folder(asked: Option<&Path>) -> io::Result<(PathBuf, bool)> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    if let Some(asked) = asked {
+        return Ok((asked.to_owned(), false));
+    }
+    let name = format!(
+        "keygate-demo-{}-{:08x}",
+        std::process::id(),
+        fastrand::u32(..)
+    );
+    let folder = std::env::temp_dir().join(name);
+    std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
+    Ok((folder, true))
+}
+
+async fn start(options: Demo, folder: PathBuf) -> ExitCode {
+    let Demo {
+        listen,
+        admin,
+        upstream,
+        data_dir: _,
+        output,
+    } = options;
+    let (intake, url) = match upstream {
+        Some(url) => (None, url),
+        None => match demo::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await {
+            Ok(intake) => {
+                let url = format!("http://{}", intake.address());
+                (Some(intake), url)
+            }
+            Err(error) => {
+                return complain(&format!("cannot start the built-in intake: {error}"), 1);
+            }
+        },
+    };
+    let url: UpstreamUrl = match url.parse() {
+        Ok(url) => url,
+        Err(mistake) => return complain(&format!("--upstream: {mistake}"), 64),
+    };
+    let mut config = Config::with_default_upstream(url, folder.clone());
+    config.listen.address = listen.unwrap_or_else(|| free_port(PORT));
+    config.admin.address = admin
+        .unwrap_or_else(|| free_port(config.listen.address.port().max(PORT).saturating_add(1)));
+
+    let records = match output {
+        DemoOutput::Json => Records::AsConfigured,
+        DemoOutput::Text => {
+            let colours = io::stdout().is_terminal();
+            Records::Print(Box::new(move |record| show(record, colours)))
+        }
+    };
+    let app = match App::start(&config, records).await {
+        Ok(app) => app,
+        Err(error) => return refuse(&error),
+    };
+    let (founded, token) = match found(&app.keys).await {
+        Ok(made) => made,
+        Err(error) => return complain(&error.to_string(), 1),
+    };
+    let told = match output {
+        DemoOutput::Json => tell_json(&app, &folder, &founded, &token),
+        DemoOutput::Text => tell_text(&app, &folder, &founded, &token),
+    };
+    if let Err(error) = told {
+        return complain(&format!("cannot write: {error}"), 1);
+    }
+    let code = until_stopped(app).await;
+    if let Some(intake) = intake {
+        intake.shutdown().await;
+    }
+    code
+}
+
+/// The first free port from `first` on, on loopback. Whoever takes it in between is reported when it is bound.
+fn free_port(first: u16) -> SocketAddr {
+    let address = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    (first..first.saturating_add(PORTS_TRIED))
+        .map(address)
+        .find(|address| TcpListener::bind(address).is_ok())
+        .unwrap_or_else(|| address(first))
+}
+
+/// An org with a user and one of each kind of key. In a kept store the earlier ones stay as they are, since their
+/// secrets cannot be shown again; this run gets an org of its own.
+async fn found(keys: &KeyService) -> Result<(FoundedView, KeyView), ServiceError> {
+    let Response::Orgs(orgs) = keys.perform(Request::ListOrgs).await? else {
+        return Err(ServiceError::NotApplied);
+    };
+    let run = orgs.len() + 1;
+    let org = if run == 1 {
+        "demo".to_owned()
+    } else {
+        format!("demo {run}")
+    };
+    let user = "demo@example.com".to_owned();
+    let Response::Founded(founded) = keys.perform(Request::Init { org, user }).await? else {
+        return Err(ServiceError::NotApplied);
+    };
+    let token = Request::CreateClientToken {
+        org: founded.org.id.to_string(),
+        name: "demo".to_owned(),
+        expires_at: None,
+        allowed_origins: Vec::new(),
+    };
+    match keys.perform(token).await? {
+        Response::Key(token) => Ok((*founded, token)),
+        _ => Err(ServiceError::NotApplied),
+    }
+}
+
+/// The secrets of one run, in the order in which they are told.
+struct Secrets<'a> {
+    api_key: &'a str,
+    application_key: &'a str,
+    client_token: &'a str,
+}
+
+impl<'a> Secrets<'a> {
+    fn of(founded: &'a FoundedView, token: &'a KeyView) -> io::Result<Self> {
+        let secret = |key: &'a KeyView| key.secret.as_ref().map(|secret| secret.expose());
+        let missing = || io::Error::other("the store did not hand out a secret");
+        Ok(Self {
+            api_key: secret(&founded.api_key).ok_or_else(missing)?,
+            application_key: secret(&founded.application_key).ok_or_else(missing)?,
+            client_token: secret(token).ok_or_else(missing)?,
+        })
+    }
+}
+
+fn tell_json(app: &App, folder: &Path, founded: &FoundedView, token: &KeyView) -> io::Result<()> {
+    let secrets = Secrets::of(founded, token)?;
+    let line = serde_json::json!({
+        "address": app.address.to_string(),
+        "admin": app.admin.to_string(),
+        "data_dir": folder,
+        "org_id": founded.org.id,
+        "user_id": founded.user.id,
+        "api_key": secrets.api_key,
+        "application_key": secrets.application_key,
+        "client_token": secrets.client_token,
+    });
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}")?;
+    out.flush()
+}
+
+fn tell_text(app: &App, folder: &Path, founded: &FoundedView, token: &KeyView) -> io::Result<()> {
+    let Secrets {
+        api_key,
+        application_key,
+        client_token,
+    } = Secrets::of(founded, token)?;
+    let (address, admin, folder) = (app.address, app.admin, folder.display());
+    let mut out = io::stdout().lock();
+    write!(
+        out,
+        r#"keygate listens on http://{address}
+operator's listener http://{admin} (/readyz, /metrics, /config)
+keys are kept in {folder}
+
+  API key          {api_key}
+  application key  {application_key}
+  client token     {client_token}
+
+Send a metric, and read something as the user:
+
+curl -X POST http://{address}/api/v2/series -H 'DD-API-KEY: {api_key}' -H 'Content-Type: application/json' -d '{{"series":[{{"metric":"demo.requests","type":1,"points":[{{"timestamp":'$(date +%s)',"value":1}}]}}]}}'
+curl http://{address}/api/v2/users -H 'DD-API-KEY: {api_key}' -H 'DD-APPLICATION-KEY: {application_key}'
+
+From Python (pip install datadog):
+
+from datadog import api, initialize
+initialize(api_key="{api_key}", app_key="{application_key}", api_host="http://{address}")
+api.Metric.send(metric="demo.requests", points=1)
+
+From a page (npm install @datadog/browser-logs):
+
+datadogLogs.init({{ clientToken: '{client_token}', site: 'datadoghq.com', service: 'demo', proxy: 'http://{address}/' }})
+datadogLogs.logger.info('hello')
+
+From a Datadog Agent, in its environment:
+
+DD_API_KEY={api_key} DD_DD_URL=http://{address} DD_LOGS_CONFIG_LOGS_DD_URL=http://{address} DD_APM_DD_URL=http://{address}
+
+Try `keygate keys list --org {org} --data-dir {folder}`, revoke a key, and send again. Ctrl-C stops.
+
+Requests, as they happen:
+"#,
+        org = founded.org.id,
+    )?;
+    out.flush()
+}
+
+/// One line for people about one request.
+fn show(record: &RequestRecord, colours: bool) -> io::Result<()> {
+    let status = record
+        .status
+        .map_or_else(|| "---".to_owned(), |status| status.as_u16().to_string());
+    let colour = match record.status.map_or(5, |status| status.as_u16() / 100) {
+        1..=3 => "32",
+        4 => "33",
+        _ => "31",
+    };
+    let paint = |text: &str| {
+        if colours {
+            format!("\u{1b}[{colour}m{text}\u{1b}[0m")
+        } else {
+            text.to_owned()
+        }
+    };
+    // Paths and names are the clients' choice: nothing in them may move a terminal's cursor.
+    let plain = |text: &str| {
+        text.chars()
+            .map(|c| if c.is_control() { '?' } else { c })
+            .collect::<String>()
+    };
+    let owned = &record.attribution;
+    let org = owned
+        .org
+        .as_ref()
+        .map_or_else(|| "-".to_owned(), |(_, name)| plain(name));
+    let user = owned
+        .user
+        .as_ref()
+        .map_or_else(|| "-".to_owned(), |(_, name)| plain(name));
+    let key = owned.key.as_ref().map_or_else(
+        || "-".to_owned(),
+        |key| format!("{} ({})", plain(&key.name), key.kind.as_str()),
+    );
+    let reason = record
+        .reason
+        .map(|reason| format!(": {}", reason.as_str()))
+        .unwrap_or_default();
+    let error = record
+        .error
+        .map(|error| format!(" [{error}]"))
+        .unwrap_or_default();
+    let milliseconds = record.duration.as_secs_f64() * 1e3;
+    writeln!(
+        io::stdout().lock(),
+        "{} {} {} {}{reason}{error} org={org} user={user} key={key} {} B {milliseconds:.1} ms",
+        paint(&status),
+        record.method,
+        plain(&record.path),
+        decision_word(record.decision),
+        record.request_bytes,
+    )
+}

@@ -1,0 +1,161 @@
+//! The command line: what can be typed, and which part of the program performs it. It holds no rule about keys.
+
+mod connect;
+mod demo;
+mod manage;
+mod serve;
+mod show;
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// What a wrong use of the command line exits with (`EX_USAGE` of sysexits.h).
+const EXIT_USAGE: u8 = 64;
+
+/// An authenticating reverse proxy and ingestion gateway.
+#[derive(Parser)]
+#[command(name = "keygate", version, arg_required_else_help = true)]
+struct Line {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Try it: a gateway with a store of its own and a built-in intake; prints keys and lines to paste
+    Demo(Demo),
+    /// Run the gateway
+    Serve {
+        /// The configuration file
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Check a configuration file, and start nothing
+    Check {
+        /// The configuration file
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// About the configuration
+    Config {
+        #[command(subcommand)]
+        action: ConfigAction,
+    },
+    /// Make an org, its first user and the first keys of both
+    Init(manage::Init),
+    /// Orgs: who owns API keys, client tokens and users
+    Orgs(manage::Orgs),
+    /// Users: who owns application keys
+    Users(manage::Users),
+    /// Service accounts: names that programs act under
+    ServiceAccounts(manage::ServiceAccounts),
+    /// API keys: identify an org to the intake
+    Keys(manage::Keys),
+    /// Application keys: with an API key, access to the API as their owner
+    Apps(manage::Apps),
+    /// Client tokens: publishable, for browser logs only
+    Tokens(manage::Tokens),
+    /// Say what the secret on standard input is, whose, and what it may reach
+    Whoami(manage::WhoamiArgs),
+}
+
+#[derive(Subcommand)]
+enum ConfigAction {
+    /// Print every setting with its meaning and its default
+    Print,
+}
+
+/// The options of `demo`.
+#[derive(Args)]
+pub(crate) struct Demo {
+    /// Where to listen [default: 127.0.0.1:8080, or the next free port]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<std::net::SocketAddr>,
+    /// Where the operator's listener is [default: 127.0.0.1:8081, or the next free port]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) admin: Option<std::net::SocketAddr>,
+    /// Forward everything there instead of to the built-in intake
+    #[arg(long, value_name = "URL")]
+    pub(crate) upstream: Option<String>,
+    /// Keep the store in this folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// How to show what happens
+    #[arg(long, value_enum, default_value_t = DemoOutput::Text)]
+    pub(crate) output: DemoOutput,
+}
+
+/// How `demo` shows what happens.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DemoOutput {
+    /// For people.
+    Text,
+    /// One object a line.
+    Json,
+}
+
+/// Runs the command line. The first argument is the program's name.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let line = match Line::try_parse_from(args) {
+        Ok(line) => line,
+        Err(error) => {
+            // Nobody is left to tell when this fails.
+            let _ = error.print();
+            return if error.use_stderr() {
+                ExitCode::from(EXIT_USAGE)
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
+    match line.command {
+        Command::Demo(options) => demo::run(options),
+        Command::Serve { config } => serve::serve(&config),
+        Command::Check { config } => serve::check(&config),
+        Command::Config {
+            action: ConfigAction::Print,
+        } => serve::print(),
+        Command::Init(command) => manage::run(command.into()),
+        Command::Orgs(command) => manage::run(command.into()),
+        Command::Users(command) => manage::run(command.into()),
+        Command::ServiceAccounts(command) => manage::run(command.into()),
+        Command::Keys(command) => manage::run(command.into()),
+        Command::Apps(command) => manage::run(command.into()),
+        Command::Tokens(command) => manage::run(command.into()),
+        Command::Whoami(command) => manage::run(command.into()),
+    }
+}
+
+/// Says in one sentence why the command failed.
+fn complain(sentence: &str, code: u8) -> ExitCode {
+    // Nobody is left to tell when this fails.
+    let _ = writeln!(std::io::stderr().lock(), "keygate: {sentence}");
+    ExitCode::from(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        <Line as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn a_wrong_use_exits_with_64() {
+        let code = |args: &[&str]| run(args.iter().map(OsString::from));
+        assert_eq!(
+            format!("{:?}", code(&["keygate", "keys", "steal"])),
+            format!("{:?}", ExitCode::from(64))
+        );
+        assert_eq!(
+            format!("{:?}", code(&["keygate", "--version"])),
+            format!("{:?}", ExitCode::SUCCESS)
+        );
+    }
+}

@@ -1,0 +1,271 @@
+//! The answer to a management command, for people as aligned columns or for programs as JSON.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use super::complain;
+use super::connect::Output;
+use crate::control::{
+    FoundedView, KeyStatus, KeyView, OrgView, Response, SecretText, UserView, Whoami,
+};
+use crate::keys::UserKind;
+
+/// Prints the answer.
+pub(super) fn show(response: &Response, output: Output) -> ExitCode {
+    let mut out = io::stdout().lock();
+    let shown = match output {
+        Output::Table => table(response, &mut out),
+        Output::Json => json(response, &mut out),
+    };
+    match shown.and_then(|()| out.flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(
+            &format!("done, but standard output cannot be written: {error}"),
+            1,
+        ),
+    }
+}
+
+fn json(response: &Response, out: &mut impl Write) -> io::Result<()> {
+    fn put(value: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
+        serde_json::to_writer_pretty(&mut *out, value)?;
+        writeln!(out)
+    }
+    match response {
+        Response::Founded(founded) => put(founded, out),
+        Response::Org(org) => put(org, out),
+        Response::Orgs(orgs) => put(orgs, out),
+        Response::User(user) => put(user, out),
+        Response::Users(users) => put(users, out),
+        Response::Key(key) => put(key, out),
+        Response::Keys(keys) => put(keys, out),
+        Response::Whoami(whoami) => put(whoami, out),
+    }
+}
+
+fn table(response: &Response, out: &mut impl Write) -> io::Result<()> {
+    match response {
+        Response::Founded(founded) => one_founded(founded, out),
+        Response::Org(org) => one_org(org, out),
+        Response::Orgs(orgs) => {
+            let rows = orgs.iter().map(|org| {
+                let status = enabled(org.disabled);
+                [
+                    org.id.to_string(),
+                    org.name.clone(),
+                    status.to_owned(),
+                    org.created_at.clone(),
+                ]
+            });
+            columns(["ID", "NAME", "STATUS", "CREATED"], rows, out)
+        }
+        Response::User(user) => one_user(user, out),
+        Response::Users(users) => {
+            let rows = users.iter().map(|user| {
+                [
+                    user.id.to_string(),
+                    user.name.clone(),
+                    user.handle.clone(),
+                    user.role.as_str().to_owned(),
+                    enabled(user.disabled).to_owned(),
+                    user.created_at.clone(),
+                ]
+            });
+            let heads = ["ID", "NAME", "LOGIN", "ROLE", "STATUS", "CREATED"];
+            columns(heads, rows, out)
+        }
+        Response::Key(key) => one_key(key, out),
+        Response::Keys(keys) => {
+            let rows = keys.iter().map(|key| {
+                [
+                    key.id.to_string(),
+                    key.name.clone(),
+                    key.last4.clone(),
+                    status(key.status).to_owned(),
+                    key.owner_id.map_or_else(none, |owner| owner.to_string()),
+                    key.created_at.clone(),
+                    key.expires_at.clone().unwrap_or_else(none),
+                    key.revoked_at.clone().unwrap_or_else(none),
+                ]
+            });
+            let heads = [
+                "ID", "NAME", "LAST4", "STATUS", "OWNER", "CREATED", "EXPIRES", "REVOKED",
+            ];
+            columns(heads, rows, out)
+        }
+        Response::Whoami(whoami) => one_whoami(whoami, out),
+    }
+}
+
+fn none() -> String {
+    "-".to_owned()
+}
+
+const fn enabled(disabled: bool) -> &'static str {
+    if disabled { "disabled" } else { "enabled" }
+}
+
+const fn status(status: KeyStatus) -> &'static str {
+    match status {
+        KeyStatus::Active => "active",
+        KeyStatus::Revoked => "revoked",
+    }
+}
+
+/// Rows under their heads, each column as wide as its widest cell. Names hold no control characters, so none can
+/// disturb the terminal.
+fn columns<const N: usize>(
+    heads: [&str; N],
+    rows: impl Iterator<Item = [String; N]>,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let mut lines = vec![heads.map(str::to_owned)];
+    lines.extend(rows);
+    let mut widths = [0; N];
+    for line in &lines {
+        for (width, cell) in widths.iter_mut().zip(line) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    for line in &lines {
+        let mut text = String::new();
+        for (cell, width) in line.iter().zip(widths) {
+            text.push_str(&format!("{cell:width$}  "));
+        }
+        writeln!(out, "{}", text.trim_end())?;
+    }
+    Ok(())
+}
+
+fn fact(what: &str, value: &str, out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "{what:<15} {value}")
+}
+
+fn fact_if(what: &str, value: Option<&str>, out: &mut impl Write) -> io::Result<()> {
+    value.map_or(Ok(()), |value| fact(what, value, out))
+}
+
+fn secret(what: &str, secret: &SecretText, out: &mut impl Write) -> io::Result<()> {
+    fact(what, secret.expose(), out)
+}
+
+fn shown_once(out: &mut impl Write) -> io::Result<()> {
+    writeln!(
+        out,
+        "\nA secret is shown this once and stored nowhere: keep it now."
+    )
+}
+
+fn one_founded(founded: &FoundedView, out: &mut impl Write) -> io::Result<()> {
+    fact("org", &founded.org.name, out)?;
+    fact("org id", &founded.org.id.to_string(), out)?;
+    fact("user", &founded.user.handle, out)?;
+    fact("user id", &founded.user.id.to_string(), out)?;
+    for (what, key) in [
+        ("API key", &founded.api_key),
+        ("application key", &founded.application_key),
+    ] {
+        if let Some(text) = &key.secret {
+            secret(what, text, out)?;
+        }
+    }
+    shown_once(out)
+}
+
+fn one_org(org: &OrgView, out: &mut impl Write) -> io::Result<()> {
+    fact("org", &org.name, out)?;
+    fact("id", &org.id.to_string(), out)?;
+    fact("status", enabled(org.disabled), out)?;
+    fact("created", &org.created_at, out)?;
+    match org.api_key.as_ref().and_then(|key| key.secret.as_ref()) {
+        Some(text) => {
+            secret("API key", text, out)?;
+            shown_once(out)
+        }
+        None => Ok(()),
+    }
+}
+
+fn one_user(user: &UserView, out: &mut impl Write) -> io::Result<()> {
+    let what = match user.kind {
+        UserKind::Person => "user",
+        UserKind::ServiceAccount => "service account",
+    };
+    fact(what, &user.name, out)?;
+    fact("id", &user.id.to_string(), out)?;
+    fact("login", &user.handle, out)?;
+    fact("org id", &user.org_id.to_string(), out)?;
+    fact("role", user.role.as_str(), out)?;
+    fact("status", enabled(user.disabled), out)?;
+    fact("created", &user.created_at, out)
+}
+
+fn one_key(key: &KeyView, out: &mut impl Write) -> io::Result<()> {
+    fact(crate::keys::rules::of(key.kind).label, &key.name, out)?;
+    fact("id", &key.id.to_string(), out)?;
+    fact("org id", &key.org_id.to_string(), out)?;
+    let owner = key.owner_id.map(|owner| owner.to_string());
+    fact_if("owner id", owner.as_deref(), out)?;
+    fact("status", status(key.status), out)?;
+    fact("last four", &key.last4, out)?;
+    fact(
+        "created",
+        &format!("{} by {}", key.created_at, key.created_by),
+        out,
+    )?;
+    if let (Some(at), Some(by)) = (&key.revoked_at, &key.revoked_by) {
+        fact("revoked", &format!("{at} by {by}"), out)?;
+    }
+    fact_if("expires", key.expires_at.as_deref(), out)?;
+    let scopes = key.scopes.as_ref().map(|scopes| scopes.join(" "));
+    fact_if("scopes", scopes.as_deref(), out)?;
+    for network in &key.allowed_addresses {
+        fact("from address", &network.to_string(), out)?;
+    }
+    for origin in &key.allowed_origins {
+        fact("from origin", origin, out)?;
+    }
+    match &key.secret {
+        Some(text) => {
+            secret("secret", text, out)?;
+            shown_once(out)
+        }
+        None => Ok(()),
+    }
+}
+
+fn one_whoami(whoami: &Whoami, out: &mut impl Write) -> io::Result<()> {
+    one_key(&whoami.key, out)?;
+    fact_if("org", whoami.org_name.as_deref(), out)?;
+    fact_if("owner", whoami.owner_name.as_deref(), out)?;
+    fact("may reach", &whoami.reach, out)?;
+    fact(
+        "accepted",
+        &whoami
+            .refused
+            .as_ref()
+            .map_or_else(|| "yes".to_owned(), |why| format!("no: {why}")),
+        out,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned_and_lines_have_no_blanks_at_the_end() {
+        let mut out = Vec::new();
+        let rows = [
+            ["a".to_owned(), "é".to_owned()],
+            ["long".to_owned(), String::new()],
+        ];
+        columns(["X", "NAME"], rows.into_iter(), &mut out).unwrap();
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "X     NAME\na     é\nlong\n"
+        );
+    }
+}

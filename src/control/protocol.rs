@@ -1,0 +1,140 @@
+//! What the command line and the control socket say to each other, as JSON. It performs nothing.
+
+use std::fmt;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use zeroize::Zeroizing;
+
+use super::views::{FoundedView, KeyView, OrgView, UserView, Whoami};
+use crate::keys::{KeyKind, Role, Timestamp, UserKind};
+
+/// A secret on its way in or out: wiped when dropped, and never shown by `Debug`.
+#[derive(Clone)]
+pub struct SecretText(Zeroizing<String>);
+
+impl SecretText {
+    /// From its characters.
+    pub const fn new(text: Zeroizing<String>) -> Self {
+        Self(text)
+    }
+
+    /// Its characters.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretText(..)")
+    }
+}
+
+impl Serialize for SecretText {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for SecretText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(|text| Self(Zeroizing::new(text)))
+    }
+}
+
+/// One operation. Orgs are given by id or name; users by id, login name, or (service accounts) name.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
+#[expect(
+    missing_docs,
+    reason = "the fields are the options of the commands, which document them"
+)]
+pub enum Request {
+    /// An org, its first user and the first keys of both.
+    Init { org: String, user: String },
+    /// An org with its first API key.
+    CreateOrg { name: String },
+    /// Every org.
+    ListOrgs,
+    /// One org.
+    ShowOrg { org: String },
+    /// Disables or enables an org.
+    SetOrgDisabled { org: String, disabled: bool },
+    /// A user.
+    CreateUser {
+        org: String,
+        email: String,
+        name: Option<String>,
+        role: Role,
+    },
+    /// A service account.
+    CreateServiceAccount { org: String, name: String },
+    /// The people or the service accounts of an org.
+    ListUsers { org: String, kind: UserKind },
+    /// One user.
+    ShowUser { user: String },
+    /// Disables a user and revokes their application keys; or enables them.
+    SetUserDisabled { user: String, disabled: bool },
+    /// An API key, generated or, with a secret, imported.
+    CreateApiKey {
+        org: String,
+        name: String,
+        expires_at: Option<Timestamp>,
+        allowed_addresses: Vec<IpNet>,
+        secret: Option<SecretText>,
+    },
+    /// An application key.
+    CreateApplicationKey {
+        owner: String,
+        name: String,
+        expires_at: Option<Timestamp>,
+        scopes: Vec<String>,
+    },
+    /// A client token.
+    CreateClientToken {
+        org: String,
+        name: String,
+        expires_at: Option<Timestamp>,
+        allowed_origins: Vec<String>,
+    },
+    /// The keys of one kind of an org, revoked ones included.
+    ListKeys { kind: KeyKind, org: String },
+    /// The application keys of a user.
+    ListKeysOfOwner { owner: String },
+    /// One key.
+    ShowKey { kind: KeyKind, id: String },
+    /// Revokes a key.
+    RevokeKey { kind: KeyKind, id: String },
+    /// What a secret is.
+    Whoami { secret: SecretText },
+}
+
+/// What an operation answers.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Response {
+    /// What `init` made.
+    Founded(Box<FoundedView>),
+    /// An org.
+    Org(OrgView),
+    /// Orgs.
+    Orgs(Vec<OrgView>),
+    /// A user.
+    User(UserView),
+    /// Users.
+    Users(Vec<UserView>),
+    /// A key.
+    Key(KeyView),
+    /// Keys.
+    Keys(Vec<KeyView>),
+    /// What a secret is.
+    Whoami(Box<Whoami>),
+}
+
+/// Why it failed, as sent over the socket.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Failure {
+    /// The sentence for the person.
+    pub(super) error: String,
+}

@@ -1,0 +1,234 @@
+//! Orgs, users and keys as they are shown to people and programs: the JSON of the command line. No fingerprint is in
+//! them, and a secret only once.
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::protocol::SecretText;
+use crate::keys::{
+    Actor, Key, KeyId, KeyKind, Org, OrgId, Role, Timestamp, User, UserId, UserKind, rules,
+};
+use crate::store::{Founded, Issued};
+
+/// A time in RFC 3339, UTC.
+pub fn time_text(time: Timestamp) -> String {
+    // Outside the years 1 to 9999 there is no such text; the number is better than none.
+    jiff::Timestamp::from_millisecond(time.0)
+        .map_or_else(|_| time.0.to_string(), |time| time.to_string())
+}
+
+fn actor_text(actor: Actor) -> String {
+    match actor {
+        Actor::Operator => "operator".to_owned(),
+        Actor::User(id) => id.to_string(),
+    }
+}
+
+/// An org.
+#[derive(Debug, Serialize, Deserialize)]
+#[expect(
+    missing_docs,
+    reason = "each field is what its name says, as in `keys::Org`"
+)]
+pub struct OrgView {
+    pub id: OrgId,
+    pub name: String,
+    pub disabled: bool,
+    pub created_at: String,
+    /// Its first API key, in the answer that made both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_key: Option<KeyView>,
+}
+
+impl OrgView {
+    pub(super) fn of(org: &Org) -> Self {
+        Self {
+            id: org.id,
+            name: org.name.to_string(),
+            disabled: org.disabled,
+            created_at: time_text(org.created_at),
+            api_key: None,
+        }
+    }
+}
+
+/// A user or a service account.
+#[derive(Debug, Serialize, Deserialize)]
+#[expect(
+    missing_docs,
+    reason = "each field is what its name says, as in `keys::User`"
+)]
+pub struct UserView {
+    pub id: UserId,
+    pub org_id: OrgId,
+    pub kind: UserKind,
+    pub handle: String,
+    pub name: String,
+    pub role: Role,
+    pub disabled: bool,
+    pub created_at: String,
+}
+
+impl UserView {
+    pub(super) fn of(user: &User) -> Self {
+        Self {
+            id: user.id,
+            org_id: user.org,
+            kind: user.kind,
+            handle: user.handle.to_string(),
+            name: user.name.to_string(),
+            role: user.role,
+            disabled: user.disabled,
+            created_at: time_text(user.created_at),
+        }
+    }
+}
+
+/// Whether a key was revoked, by itself or with its owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyStatus {
+    /// Not revoked. It may still be refused: expired, or its org disabled.
+    Active,
+    /// Revoked, for good.
+    Revoked,
+}
+
+/// A key.
+#[derive(Debug, Serialize, Deserialize)]
+#[expect(
+    missing_docs,
+    reason = "each field is what its name says, as in `keys::Key`"
+)]
+pub struct KeyView {
+    pub id: KeyId,
+    pub kind: KeyKind,
+    pub name: String,
+    pub org_id: OrgId,
+    pub owner_id: Option<UserId>,
+    /// In the answer that made the key, and never again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<SecretText>,
+    pub last4: String,
+    pub status: KeyStatus,
+    pub created_at: String,
+    pub created_by: String,
+    pub revoked_at: Option<String>,
+    pub revoked_by: Option<String>,
+    pub expires_at: Option<String>,
+    pub scopes: Option<Vec<String>>,
+    pub allowed_addresses: Vec<IpNet>,
+    pub allowed_origins: Vec<String>,
+}
+
+impl KeyView {
+    pub(super) fn of(key: &Key, owner: Option<&User>) -> Self {
+        let with_owner = owner.filter(|owner| owner.has_revoked(key));
+        let (revoked_at, revoked_by) = match (key.revoked, with_owner) {
+            (Some(revoked), _) => (Some(revoked.at), Some(actor_text(revoked.by))),
+            (None, Some(owner)) => (
+                owner.application_keys_revoked_at,
+                Some("disabling its owner".to_owned()),
+            ),
+            (None, None) => (None, None),
+        };
+        Self {
+            id: key.id,
+            kind: key.kind,
+            name: key.name.to_string(),
+            org_id: key.org,
+            owner_id: key.owner,
+            secret: None,
+            last4: key.last4.to_string(),
+            status: match revoked_by {
+                Some(_) => KeyStatus::Revoked,
+                None => KeyStatus::Active,
+            },
+            created_at: time_text(key.created_at),
+            created_by: actor_text(key.created_by),
+            revoked_at: revoked_at.map(time_text),
+            revoked_by,
+            expires_at: key.expires_at.map(time_text),
+            scopes: key
+                .scopes
+                .as_ref()
+                .map(|scopes| scopes.iter().map(ToString::to_string).collect()),
+            allowed_addresses: key.allowed_addresses.clone(),
+            allowed_origins: key
+                .allowed_origins
+                .iter()
+                .map(|origin| origin.as_str().to_owned())
+                .collect(),
+        }
+    }
+
+    pub(super) fn issued(issued: Issued) -> Self {
+        Self {
+            secret: Some(SecretText::new(issued.secret.expose().to_owned().into())),
+            ..Self::of(&issued.key, None)
+        }
+    }
+}
+
+/// What `init` made.
+#[derive(Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "each field is what its name says")]
+pub struct FoundedView {
+    pub org: OrgView,
+    pub user: UserView,
+    pub api_key: KeyView,
+    pub application_key: KeyView,
+}
+
+impl FoundedView {
+    pub(super) fn of(founded: Founded) -> Self {
+        Self {
+            org: OrgView::of(&founded.org),
+            user: UserView::of(&founded.user),
+            api_key: KeyView::issued(founded.api_key),
+            application_key: KeyView::issued(founded.application_key),
+        }
+    }
+}
+
+/// What a secret is, whose, and what it may reach.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Whoami {
+    /// The key.
+    #[serde(flatten)]
+    pub key: KeyView,
+    /// Its org's name.
+    pub org_name: Option<String>,
+    /// Its owner's name.
+    pub owner_name: Option<String>,
+    /// Why it is refused now, in words; `None` when it is not.
+    pub refused: Option<String>,
+    /// What keys of its kind may reach, in words.
+    pub reach: String,
+}
+
+impl Whoami {
+    pub(super) fn of(key: &Key, org: Option<&Org>, owner: Option<&User>) -> Self {
+        let view = KeyView::of(key, owner);
+        let now = jiff::Timestamp::now().as_millisecond();
+        let expired = key.expires_at.filter(|expires| expires.0 <= now);
+        let refused = if let (Some(at), Some(by)) = (&view.revoked_at, &view.revoked_by) {
+            Some(format!("revoked at {at} by {by}"))
+        } else if let Some(expires) = expired {
+            Some(format!("expired at {}", time_text(expires)))
+        } else if org.is_none_or(|org| org.disabled) {
+            Some("its org is disabled".to_owned())
+        } else if owner.is_some_and(|owner| owner.disabled) {
+            Some("its owner is disabled".to_owned())
+        } else {
+            None
+        };
+        Self {
+            key: view,
+            org_name: org.map(|org| org.name.to_string()),
+            owner_name: owner.map(|owner| owner.name.to_string()),
+            refused,
+            reach: rules::of(key.kind).reach.to_owned(),
+        }
+    }
+}

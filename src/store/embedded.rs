@@ -1,0 +1,583 @@
+//! The embedded store: one redb file, durable when an operation returns. Here it is opened and read; what the
+//! operations check and write is in `writing`.
+
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use redb::{
+    Database, DatabaseError, Durability, ReadTransaction, ReadableDatabase, ReadableTable,
+    TableDefinition, TableError,
+};
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::root_key::{io_error, make_folder, new_private_file, parent};
+use super::writing::{Writing, name_of_org};
+use super::{Changes, Founded, Issued, NewKey, NewUser, Snapshot, StoreError};
+use crate::keys::rules::{Limits, Name};
+use crate::keys::secret::{Fingerprinter, RootKey};
+use crate::keys::{
+    Actor, Fingerprint, Key, KeyId, Org, OrgId, Record, Revision, Role, Timestamp, User, UserId,
+};
+
+/// Raised by a change that older versions cannot read.
+const LAYOUT: u32 = 1;
+
+/// How many changes are kept for readers that lag; the others take a snapshot.
+pub(super) const CHANGES_KEPT: u64 = 100_000;
+
+/// The engine's page cache. Its own default is 1 GiB; the records are held in memory by the key table already.
+const CACHE_BYTES: usize = 16 * 1024 * 1024;
+
+type Records = TableDefinition<'static, [u8; 16], &'static [u8]>;
+
+pub(super) const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
+pub(super) const ORGS: Records = TableDefinition::new("orgs");
+pub(super) const USERS: Records = TableDefinition::new("users");
+pub(super) const KEYS: Records = TableDefinition::new("keys");
+/// Fingerprint to key id, of revoked keys too.
+pub(super) const KEY_BY_FINGERPRINT: TableDefinition<'static, [u8; 16], [u8; 16]> =
+    TableDefinition::new("key_by_fingerprint");
+/// Org id and key id, for listing.
+pub(super) const KEYS_OF_ORG: TableDefinition<'static, [u8; 32], ()> =
+    TableDefinition::new("keys_of_org");
+/// What, within what, name; to the id of the one active holder.
+pub(super) const NAMES: TableDefinition<'static, &[u8], [u8; 16]> = TableDefinition::new("names");
+/// Every revision has one record, the newest [`CHANGES_KEPT`] of them.
+pub(super) const CHANGES: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("changes");
+
+const META_LAYOUT: &str = "layout";
+const META_IDENTITY: &str = "identity";
+const META_ROOT_KEY_CHECK: &str = "root_key_check";
+pub(super) const META_REVISION: &str = "revision";
+
+/// The embedded store. Its operations block for as long as the disk takes to flush.
+pub struct Store {
+    database: Database,
+    fingerprinter: Fingerprinter,
+    limits: Limits,
+    identity: Uuid,
+    latest: watch::Sender<Revision>,
+}
+
+impl Store {
+    /// Opens the store at `path`, or makes it.
+    ///
+    /// # Errors
+    /// When another process has it open, when it has another layout or another root key (it is left as it is), and when
+    /// the file cannot be used.
+    pub fn open(path: &Path, root_key: &RootKey, limits: Limits) -> Result<Self, StoreError> {
+        if !path.try_exists().map_err(io_error(path))? {
+            make(path, root_key)?;
+        }
+        // The engine's writable open touches the file. What is not ours to use is found out without it; only a file that
+        // a killed process left to be repaired cannot be read before it is repaired.
+        match engine().open_read_only(path) {
+            Ok(unchanged) => {
+                read_meta(&unchanged.begin_read()?, root_key, path)?;
+            }
+            Err(DatabaseError::RepairAborted) => {}
+            Err(error) => return Err(database_error(error, path)),
+        }
+        let database = engine()
+            .open(path)
+            .map_err(|error| database_error(error, path))?;
+        let (identity, revision) = read_meta(&database.begin_read()?, root_key, path)?;
+        Ok(Self {
+            database,
+            fingerprinter: root_key.fingerprinter(),
+            limits,
+            identity,
+            latest: watch::Sender::new(revision),
+        })
+    }
+
+    /// Tells this store from every other one.
+    pub const fn identity(&self) -> Uuid {
+        self.identity
+    }
+
+    /// The rules about numbers that it holds.
+    pub const fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The last committed revision.
+    pub fn revision(&self) -> Revision {
+        *self.latest.borrow()
+    }
+
+    /// The last committed revision, as it grows.
+    pub fn revisions(&self) -> watch::Receiver<Revision> {
+        self.latest.subscribe()
+    }
+
+    /// Makes an org together with its first API key, so that an org has at least one at any time.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when a rule says no.
+    pub fn create_org(&self, name: Name, by: Actor) -> Result<(Org, Issued), StoreError> {
+        self.write(|writing| writing.create_org(name, by))
+    }
+
+    /// Makes an org, its first user (an admin), its first API key and the user's first application key, or nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when a rule says no.
+    pub fn found(&self, org: Name, handle: Name, by: Actor) -> Result<Founded, StoreError> {
+        self.write(|writing| writing.found(org, handle, by))
+    }
+
+    /// Disables or enables an org.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when there is no such org.
+    pub fn set_org_disabled(&self, id: OrgId, disabled: bool) -> Result<Org, StoreError> {
+        self.write(|writing| writing.set_org_disabled(id, disabled))
+    }
+
+    /// Makes a user.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when a rule says no.
+    pub fn create_user(&self, user: NewUser) -> Result<User, StoreError> {
+        self.write(|writing| writing.create_user(user))
+    }
+
+    /// Makes a service account. Its handle is its id.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when a rule says no.
+    pub fn create_service_account(
+        &self,
+        org: OrgId,
+        name: Name,
+        role: Role,
+    ) -> Result<User, StoreError> {
+        self.write(|writing| writing.create_service_account(org, name, role))
+    }
+
+    /// Disables a user, which revokes all their application keys for good; or enables them, which revives none.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when there is no such user.
+    pub fn set_user_disabled(&self, id: UserId, disabled: bool) -> Result<User, StoreError> {
+        self.write(|writing| writing.set_user_disabled(id, disabled))
+    }
+
+    /// Makes a key.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when a rule says no.
+    pub fn create_key(&self, key: NewKey) -> Result<Issued, StoreError> {
+        self.write(|writing| writing.create_key(key))
+    }
+
+    /// Revokes a key.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when a rule says no.
+    pub fn revoke_key(&self, id: KeyId, by: Actor) -> Result<Key, StoreError> {
+        self.write(|writing| writing.revoke_key(id, by))
+    }
+
+    /// The org with this id.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn org(&self, id: OrgId) -> Result<Option<Org>, StoreError> {
+        load(&self.reading()?.open_table(ORGS)?, id.bytes(), "org")
+    }
+
+    /// The org with this name.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn org_named(&self, name: &str) -> Result<Option<Org>, StoreError> {
+        let reading = self.reading()?;
+        let holder = reading
+            .open_table(NAMES)?
+            .get(name_of_org(name).as_slice())?
+            .map(|id| id.value());
+        match holder {
+            Some(id) => load(&reading.open_table(ORGS)?, id, "org"),
+            None => Ok(None),
+        }
+    }
+
+    /// Every org.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn orgs(&self) -> Result<Vec<Org>, StoreError> {
+        all(&self.reading()?.open_table(ORGS)?, "org")
+    }
+
+    /// The user with this id.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn user(&self, id: UserId) -> Result<Option<User>, StoreError> {
+        load(&self.reading()?.open_table(USERS)?, id.bytes(), "user")
+    }
+
+    /// Every user and service account, of every org.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn users(&self) -> Result<Vec<User>, StoreError> {
+        all(&self.reading()?.open_table(USERS)?, "user")
+    }
+
+    /// The key with this id.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn key(&self, id: KeyId) -> Result<Option<Key>, StoreError> {
+        load(&self.reading()?.open_table(KEYS)?, id.bytes(), "key")
+    }
+
+    /// Every key of an org, revoked ones included.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn keys_of(&self, org: OrgId) -> Result<Vec<Key>, StoreError> {
+        let reading = self.reading()?;
+        let keys = reading.open_table(KEYS)?;
+        let (mut first, mut last) = ([0_u8; 32], [0xff_u8; 32]);
+        for bound in [&mut first, &mut last] {
+            for (to, from) in bound.iter_mut().zip(org.bytes()) {
+                *to = from;
+            }
+        }
+        let mut found = Vec::new();
+        for entry in reading.open_table(KEYS_OF_ORG)?.range(first..=last)? {
+            let (pair, _) = entry?;
+            let mut id = [0_u8; 16];
+            for (to, from) in id.iter_mut().zip(pair.value().into_iter().skip(16)) {
+                *to = from;
+            }
+            found.extend(load(&keys, id, "key")?);
+        }
+        found.sort_by_key(|key: &Key| key.issued);
+        Ok(found)
+    }
+
+    /// The key with this secret, revoked ones included.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn key_of_secret(&self, secret: &[u8]) -> Result<Option<Key>, StoreError> {
+        self.key_of_fingerprint(&self.fingerprinter.fingerprint(secret))
+    }
+
+    /// The key with this fingerprint, revoked ones included.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn key_of_fingerprint(&self, wanted: &Fingerprint) -> Result<Option<Key>, StoreError> {
+        let reading = self.reading()?;
+        let id = reading
+            .open_table(KEY_BY_FINGERPRINT)?
+            .get(wanted.bytes())?
+            .map(|id| id.value());
+        match id {
+            Some(id) => load(&reading.open_table(KEYS)?, id, "key"),
+            None => Ok(None),
+        }
+    }
+
+    /// Every record, as of one revision.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        let reading = self.reading()?;
+        let orgs = all(&reading.open_table(ORGS)?, "org")?;
+        let users = all(&reading.open_table(USERS)?, "user")?;
+        let keys = all(&reading.open_table(KEYS)?, "key")?;
+        // Orgs and users come first, so that a table filled in this order never holds a key whose owner it lacks.
+        let records = orgs
+            .into_iter()
+            .map(Record::Org)
+            .chain(users.into_iter().map(Record::User))
+            .chain(keys.into_iter().map(Record::Key))
+            .collect();
+        Ok(Snapshot {
+            records,
+            revision: revision_in(&reading)?,
+        })
+    }
+
+    /// The changes after `revision`, oldest first, at most `max` of them.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn changes_since(&self, revision: Revision, max: usize) -> Result<Changes, StoreError> {
+        let changes = self.reading()?.open_table(CHANGES)?;
+        let next = revision.0.saturating_add(1);
+        match changes.first()? {
+            Some((oldest, _)) if oldest.value() > next => return Ok(Changes::Trimmed),
+            Some(_) | None => {}
+        }
+        changes
+            .range(next..)?
+            .take(max)
+            .map(|entry| parse(entry?.1.value(), "change"))
+            .collect::<Result<_, _>>()
+            .map(Changes::Next)
+    }
+
+    fn reading(&self) -> Result<ReadTransaction, StoreError> {
+        Ok(self.database.begin_read()?)
+    }
+
+    /// One transaction: what `change` checks is what it writes upon, and an error of it leaves nothing behind.
+    fn write<T>(
+        &self,
+        change: impl FnOnce(&mut Writing<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut transaction = self.database.begin_write()?;
+        transaction.set_durability(Durability::Immediate)?;
+        let (outcome, revision) = {
+            let mut writing = Writing::open(&transaction, &self.fingerprinter, self.limits, now())?;
+            (change(&mut writing)?, writing.finish()?)
+        };
+        match revision {
+            Some(revision) => {
+                transaction.commit()?;
+                self.latest.send_if_modified(|latest| {
+                    let newer = *latest < revision;
+                    *latest = revision.max(*latest);
+                    newer
+                });
+            }
+            None => transaction.abort()?,
+        }
+        Ok(outcome)
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Store({})", self.identity)
+    }
+}
+
+fn engine() -> redb::Builder {
+    let mut builder = Database::builder();
+    builder.set_cache_size(CACHE_BYTES);
+    builder
+}
+
+/// Makes the store aside and links it into place, so that a kill meanwhile leaves no half-made store under its name and
+/// a second process never overwrites the first one's.
+fn make(path: &Path, root_key: &RootKey) -> Result<(), StoreError> {
+    let folder = parent(path);
+    make_folder(folder).map_err(io_error(folder))?;
+    let aside: PathBuf = folder.join(format!(".store.{}", Uuid::new_v4().simple()));
+    let file = new_private_file(&aside).map_err(io_error(&aside))?;
+    let made = fill(file, root_key).and_then(|()| match fs::hard_link(&aside, path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        outcome => outcome.map_err(io_error(path)),
+    });
+    fs::remove_file(&aside).map_err(io_error(&aside))?;
+    made?;
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(io_error(folder))
+}
+
+fn fill(file: File, root_key: &RootKey) -> Result<(), StoreError> {
+    let database = engine().create_with_backend(redb::backends::FileBackend::new(file)?)?;
+    let mut transaction = database.begin_write()?;
+    transaction.set_durability(Durability::Immediate)?;
+    {
+        let mut meta = transaction.open_table(META)?;
+        meta.insert(META_LAYOUT, LAYOUT.to_be_bytes().as_slice())?;
+        meta.insert(META_IDENTITY, Uuid::new_v4().as_bytes().as_slice())?;
+        meta.insert(META_ROOT_KEY_CHECK, root_key.check_value().as_slice())?;
+        meta.insert(META_REVISION, 0_u64.to_be_bytes().as_slice())?;
+        transaction.open_table(ORGS)?;
+        transaction.open_table(USERS)?;
+        transaction.open_table(KEYS)?;
+        transaction.open_table(KEY_BY_FINGERPRINT)?;
+        transaction.open_table(KEYS_OF_ORG)?;
+        transaction.open_table(NAMES)?;
+        transaction.open_table(CHANGES)?;
+    }
+    Ok(transaction.commit()?)
+}
+
+fn database_error(error: DatabaseError, path: &Path) -> StoreError {
+    let path = path.to_owned();
+    match error {
+        DatabaseError::DatabaseAlreadyOpen => StoreError::Locked { path },
+        DatabaseError::Storage(redb::StorageError::Io(error)) => StoreError::Io { path, error },
+        error => error.into(),
+    }
+}
+
+fn read_meta(
+    reading: &ReadTransaction,
+    root_key: &RootKey,
+    path: &Path,
+) -> Result<(Uuid, Revision), StoreError> {
+    let other_layout = |found| StoreError::OtherLayout {
+        path: path.to_owned(),
+        found,
+        wanted: LAYOUT,
+    };
+    let meta = match reading.open_table(META) {
+        Ok(meta) => meta,
+        Err(TableError::Storage(error)) => return Err(error.into()),
+        Err(_) => return Err(other_layout(None)),
+    };
+    let layout = meta
+        .get(META_LAYOUT)?
+        .and_then(|value| value.value().try_into().ok())
+        .map(u32::from_be_bytes);
+    if layout != Some(LAYOUT) {
+        return Err(other_layout(layout));
+    }
+    let check = meta.get(META_ROOT_KEY_CHECK)?;
+    if check.as_ref().map(redb::AccessGuard::value) != Some(root_key.check_value().as_slice()) {
+        return Err(StoreError::OtherRootKey {
+            path: path.to_owned(),
+        });
+    }
+    let identity = meta
+        .get(META_IDENTITY)?
+        .and_then(|value| Uuid::from_slice(value.value()).ok())
+        .ok_or_else(|| damaged("identity", "it is missing or malformed"))?;
+    Ok((identity, revision_in(reading)?))
+}
+
+fn revision_in(reading: &ReadTransaction) -> Result<Revision, StoreError> {
+    revision_of(&reading.open_table(META)?)
+}
+
+pub(super) fn revision_of(
+    meta: &impl ReadableTable<&'static str, &'static [u8]>,
+) -> Result<Revision, StoreError> {
+    meta.get(META_REVISION)?
+        .and_then(|value| value.value().try_into().ok())
+        .map(|bytes| Revision(u64::from_be_bytes(bytes)))
+        .ok_or_else(|| damaged("revision", "it is missing or malformed"))
+}
+
+/// The record with this id.
+pub(super) fn load<T: DeserializeOwned>(
+    table: &impl ReadableTable<[u8; 16], &'static [u8]>,
+    id: [u8; 16],
+    what: &'static str,
+) -> Result<Option<T>, StoreError> {
+    table
+        .get(id)?
+        .map(|value| parse(value.value(), what))
+        .transpose()
+}
+
+fn all<T: DeserializeOwned>(
+    table: &impl ReadableTable<[u8; 16], &'static [u8]>,
+    what: &'static str,
+) -> Result<Vec<T>, StoreError> {
+    table
+        .iter()?
+        .map(|entry| parse(entry?.1.value(), what))
+        .collect()
+}
+
+fn parse<T: DeserializeOwned>(json: &[u8], what: &'static str) -> Result<T, StoreError> {
+    serde_json::from_slice(json).map_err(|error| damaged(what, &error.to_string()))
+}
+
+pub(super) fn damaged(what: &'static str, why: &str) -> StoreError {
+    StoreError::Damaged {
+        what,
+        why: why.to_owned(),
+    }
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::keys::KeyTable;
+    use crate::store::sync::{Sync, catch_up};
+
+    fn store(folder: &Path) -> Store {
+        let root_key = RootKey::from_hex(&"5a".repeat(32)).unwrap();
+        Store::open(&folder.join("db"), &root_key, Limits::default()).unwrap()
+    }
+
+    #[test]
+    fn a_reader_that_lags_behind_the_changes_kept_takes_a_snapshot() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(folder.path());
+        let (org, first) = store
+            .create_org("acme".parse().unwrap(), Actor::Operator)
+            .unwrap();
+        let lagging = store.revision();
+        store
+            .write(|writing| {
+                for round in 0..CHANGES_KEPT + 1 {
+                    writing.set_org_disabled(org.id, round % 2 == 0)?;
+                }
+                Ok(())
+            })
+            .unwrap();
+        assert!(matches!(
+            store.changes_since(lagging, 1).unwrap(),
+            Changes::Trimmed
+        ));
+        let oldest = Revision(store.revision().0 - CHANGES_KEPT);
+        let Changes::Next(next) = store.changes_since(oldest, 1).unwrap() else {
+            panic!("the newest changes are kept")
+        };
+        assert_eq!(next[0].revision(), Revision(oldest.0 + 1));
+        let table = KeyTable::new(Instant::now());
+        assert_eq!(catch_up(&store, &table, lagging).unwrap(), store.revision());
+        assert!(table.read().key(&first.key.fingerprint).is_some());
+        assert!(table.read().org(&org.id).unwrap().disabled);
+    }
+
+    #[test]
+    fn another_layout_is_refused_by_its_number() {
+        let folder = tempfile::tempdir().unwrap();
+        let opened = store(folder.path());
+        let transaction = opened.database.begin_write().unwrap();
+        transaction
+            .open_table(META)
+            .unwrap()
+            .insert(META_LAYOUT, 7_u32.to_be_bytes().as_slice())
+            .unwrap();
+        transaction.commit().unwrap();
+        drop(opened);
+        let root_key = RootKey::from_hex(&"5a".repeat(32)).unwrap();
+        let error =
+            Store::open(&folder.path().join("db"), &root_key, Limits::default()).unwrap_err();
+        assert!(error.to_string().contains("has layout 7"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn the_sync_ends_with_its_shutdown() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(store(folder.path()));
+        let table = Arc::new(KeyTable::new(Instant::now()));
+        let sync = Sync::start(store, table, async {}).unwrap();
+        sync.ended().await;
+    }
+}

@@ -1,0 +1,281 @@
+//! Where keys live: typed operations on orgs, users and keys, their history, and why an operation fails. It knows
+//! nothing of requests, sockets or pages.
+
+mod embedded;
+mod root_key;
+pub mod sync;
+mod writing;
+
+use std::fmt;
+use std::path::PathBuf;
+
+use compact_str::CompactString;
+use ipnet::IpNet;
+
+use crate::keys::rules::{Name, Origin, Refusal};
+use crate::keys::{
+    Actor, Key, KeyKind, Org, OrgId, Record, Revision, Role, Secret, Timestamp, User, UserId,
+};
+
+pub use embedded::Store;
+pub use root_key::root_key;
+
+/// What a new user is to be.
+#[derive(Clone, Debug)]
+pub struct NewUser {
+    /// The org the user will belong to.
+    pub org: OrgId,
+    /// The login name, unique in the org.
+    pub handle: Name,
+    /// The name shown to people; the handle where there is none.
+    pub name: Option<Name>,
+    /// What the user may do to keys.
+    pub role: Role,
+}
+
+/// What a new key is of, with what only that kind has. An application key's org is its owner's.
+#[derive(Clone, Debug)]
+pub enum NewKeyOf {
+    /// An API key.
+    ApiKey {
+        /// The org it identifies.
+        org: OrgId,
+        /// The client addresses it may be used from; empty is any.
+        allowed_addresses: Vec<IpNet>,
+    },
+    /// An application key.
+    ApplicationKey {
+        /// Who its requests are attributed to.
+        owner: UserId,
+        /// What it may be used for; empty is all that the owner may.
+        scopes: Vec<CompactString>,
+    },
+    /// A client token.
+    ClientToken {
+        /// The org it sends to.
+        org: OrgId,
+        /// The page origins it may be used from; empty is any.
+        allowed_origins: Vec<Origin>,
+    },
+}
+
+impl NewKeyOf {
+    /// The kind of key.
+    pub const fn kind(&self) -> KeyKind {
+        match self {
+            Self::ApiKey { .. } => KeyKind::ApiKey,
+            Self::ApplicationKey { .. } => KeyKind::ApplicationKey,
+            Self::ClientToken { .. } => KeyKind::ClientToken,
+        }
+    }
+}
+
+/// What a new key is to be.
+#[derive(Debug)]
+pub struct NewKey {
+    /// Its kind, and whose it is.
+    pub of: NewKeyOf,
+    /// Its name.
+    pub name: Name,
+    /// A secret issued elsewhere; otherwise one is generated.
+    pub secret: Option<Secret>,
+    /// Refused from then on.
+    pub expires_at: Option<Timestamp>,
+    /// Who makes it.
+    pub created_by: Actor,
+}
+
+/// A key just made, with the one copy of its secret there will ever be.
+#[derive(Debug)]
+pub struct Issued {
+    /// The key as stored.
+    pub key: Key,
+    /// Its secret.
+    pub secret: Secret,
+}
+
+/// What [`Store::found`] made.
+#[derive(Debug)]
+pub struct Founded {
+    /// The org.
+    pub org: Org,
+    /// Its first user, an admin.
+    pub user: User,
+    /// Its first API key.
+    pub api_key: Issued,
+    /// The user's first application key.
+    pub application_key: Issued,
+}
+
+/// The answer to "what changed since".
+#[derive(Debug)]
+pub enum Changes {
+    /// The next changes, oldest first, none left out; empty when there are none.
+    Next(Vec<Record>),
+    /// Some of them are no longer kept: a snapshot is needed.
+    Trimmed,
+}
+
+/// Everything, as of one revision.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Every org, user and key, tombstones included.
+    pub records: Vec<Record>,
+    /// The last change in it.
+    pub revision: Revision,
+}
+
+/// Why an operation of the store failed. Its text is for the operator.
+#[derive(Debug)]
+pub enum StoreError {
+    /// A rule says no. Nothing was changed.
+    Refused(Refusal),
+    /// Another process has the store open.
+    Locked {
+        /// The store's file.
+        path: PathBuf,
+    },
+    /// The store was made with another root key.
+    OtherRootKey {
+        /// The store's file.
+        path: PathBuf,
+    },
+    /// The store was written by a version with another layout.
+    OtherLayout {
+        /// The store's file.
+        path: PathBuf,
+        /// Its layout, `None` when the file says nothing of one.
+        found: Option<u32>,
+        /// The layout of this version.
+        wanted: u32,
+    },
+    /// There is a store and no root key for it.
+    RootKeyMissing {
+        /// Where the root key should be.
+        path: PathBuf,
+        /// The store's file.
+        store: PathBuf,
+    },
+    /// Others may read the root key's file.
+    RootKeyExposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// The root key is not 64 hex digits.
+    RootKeyMalformed {
+        /// The file, `None` when configuration gave it.
+        path: Option<PathBuf>,
+    },
+    /// A record that cannot be read.
+    Damaged {
+        /// What it should be.
+        what: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A file or folder that cannot be used.
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The database engine failed.
+    Engine(Box<redb::Error>),
+    /// The system's random generator failed.
+    Random(getrandom::Error),
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(refusal) => refusal.fmt(f),
+            Self::Locked { path } => write!(
+                f,
+                "another process has the store {} open: stop it first, or reach it through its control socket",
+                path.display()
+            ),
+            Self::OtherRootKey { path } => write!(
+                f,
+                "the store {} was made with another root key: give the root key it was made with",
+                path.display()
+            ),
+            Self::OtherLayout {
+                path,
+                found: Some(found),
+                wanted,
+            } => write!(
+                f,
+                "the store {} has layout {found} and this version reads layout {wanted}: use the version that wrote it",
+                path.display()
+            ),
+            Self::OtherLayout {
+                path,
+                found: None,
+                wanted,
+            } => write!(
+                f,
+                "{} is a database but not a keygate store of layout {wanted}: name another data folder",
+                path.display()
+            ),
+            Self::RootKeyMissing { path, store } => write!(
+                f,
+                "the store {} exists but its root key {} does not: put the root key back from its backup, or set store.root_key",
+                store.display(),
+                path.display()
+            ),
+            Self::RootKeyExposed { path, mode } => write!(
+                f,
+                "the root key {} has mode {mode:03o} and others may read it: run chmod 600 on it",
+                path.display()
+            ),
+            Self::RootKeyMalformed { path: Some(path) } => {
+                write!(f, "the root key in {} is not 64 hex digits", path.display())
+            }
+            Self::RootKeyMalformed { path: None } => {
+                f.write_str("the root key given by store.root_key is not 64 hex digits")
+            }
+            Self::Damaged { what, why } => {
+                write!(f, "the store holds a {what} that cannot be read: {why}")
+            }
+            Self::Io { path, error } => write!(f, "{}: {error}", path.display()),
+            Self::Engine(error) => write!(f, "the store failed: {error}"),
+            Self::Random(error) => write!(f, "the system's random generator failed: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+impl From<Refusal> for StoreError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<getrandom::Error> for StoreError {
+    fn from(error: getrandom::Error) -> Self {
+        Self::Random(error)
+    }
+}
+
+macro_rules! engine_errors {
+    ($($error:ident),*) => {
+        $(impl From<redb::$error> for StoreError {
+            fn from(error: redb::$error) -> Self {
+                Self::Engine(Box::new(error.into()))
+            }
+        })*
+    };
+}
+
+engine_errors!(
+    DatabaseError,
+    TransactionError,
+    TableError,
+    StorageError,
+    CommitError,
+    SetDurabilityError
+);

@@ -1,0 +1,114 @@
+//! The one writer of the key table: snapshot first, then every change in order, and the moment the table was last in
+//! step. It never writes to the store.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::MissedTickBehavior;
+
+use super::{Changes, Store, StoreError};
+use crate::keys::{KeyTable, Revision};
+
+/// How often the table is compared with the store when nothing changes, so that its age stays small.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// How many changes are read at a time.
+const CHANGES_AT_ONCE: usize = 1_000;
+
+/// The running sync of one store and one table.
+pub struct Sync {
+    applied: watch::Receiver<Revision>,
+    task: JoinHandle<()>,
+}
+
+impl Sync {
+    /// Loads the table before it returns, then keeps it in step on a task that ends with `shutdown`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn start(
+        store: Arc<Store>,
+        table: Arc<KeyTable>,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<Self, StoreError> {
+        // Subscribed before the snapshot: a change between the two wakes the task.
+        let mut revisions = store.revisions();
+        let position = load(&store, &table)?;
+        let (sender, applied) = watch::channel(position);
+        let task = tokio::spawn(async move {
+            let mut heartbeat = tokio::time::interval(HEARTBEAT);
+            heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            let mut shutdown = std::pin::pin!(shutdown);
+            loop {
+                tokio::select! {
+                    () = &mut shutdown => return,
+                    changed = revisions.changed() => if changed.is_err() { return },
+                    _ = heartbeat.tick() => {}
+                }
+                let position = *sender.borrow();
+                let (store, table) = (Arc::clone(&store), Arc::clone(&table));
+                let outcome = spawn_blocking(move || catch_up(&store, &table, position)).await;
+                // A store that cannot be read leaves the table's age growing, which is what the view's age metric, the
+                // readiness check and the decisions look at; the next heartbeat tries again.
+                if let Ok(Ok(position)) = outcome {
+                    sender.send_if_modified(|applied| {
+                        let newer = *applied < position;
+                        *applied = position;
+                        newer
+                    });
+                }
+            }
+        });
+        Ok(Self { applied, task })
+    }
+
+    /// The last change the table has applied, as it grows.
+    pub fn applied(&self) -> watch::Receiver<Revision> {
+        self.applied.clone()
+    }
+
+    /// Waits until the task has ended.
+    pub async fn ended(self) {
+        // The only errors are a panic, which was reported where it happened, and a runtime going away.
+        let _ = self.task.await;
+    }
+}
+
+/// Applies everything, and returns the position it leads to.
+fn load(store: &Store, table: &KeyTable) -> Result<Revision, StoreError> {
+    let began = Instant::now();
+    let snapshot = store.snapshot()?;
+    for record in snapshot.records {
+        table.apply(record);
+    }
+    table.mark_in_step(began);
+    Ok(snapshot.revision)
+}
+
+/// Applies what changed since `position`, and returns the position it leads to.
+pub(super) fn catch_up(
+    store: &Store,
+    table: &KeyTable,
+    mut position: Revision,
+) -> Result<Revision, StoreError> {
+    loop {
+        // The table is in step with the store as it was when the reading began, not when it ended.
+        let began = Instant::now();
+        match store.changes_since(position, CHANGES_AT_ONCE)? {
+            Changes::Trimmed => return load(store, table),
+            Changes::Next(records) if records.is_empty() => {
+                table.mark_in_step(began);
+                return Ok(position);
+            }
+            Changes::Next(records) => {
+                for record in records {
+                    position = position.max(record.revision());
+                    table.apply(record);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,788 @@
+//! The promises of the embedded store, on real files: its rules, under races too, what is on disk, and what a kill
+//! leaves behind. The data plane's view of it is tested elsewhere.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "in a test each of them is the test failing"
+)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Barrier};
+use std::time::{Duration, Instant};
+
+use keygate::control::socket::{ControlClient, ControlSocket};
+use keygate::control::{KeyService, Request, Response};
+use keygate::keys::rules::{Limits, Name, Refusal};
+use keygate::keys::secret::RootKey;
+use keygate::keys::{
+    Actor, Key, KeyKind, KeyTable, Org, OrgId, Record, Revision, Role, Secret, User, UserId,
+};
+use keygate::store::sync::Sync;
+use keygate::store::{Changes, Issued, NewKey, NewKeyOf, NewUser, Store, StoreError};
+
+struct Home {
+    folder: tempfile::TempDir,
+    root_key: RootKey,
+}
+
+impl Home {
+    fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            root_key: RootKey::from_hex(&"5a".repeat(32)).unwrap(),
+        }
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.path().join("keygate.redb")
+    }
+
+    fn open(&self) -> Store {
+        Store::open(&self.file(), &self.root_key, Limits::default()).unwrap()
+    }
+}
+
+fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+fn api_key(org: OrgId, text: &str) -> NewKey {
+    let of = NewKeyOf::ApiKey {
+        org,
+        allowed_addresses: Vec::new(),
+    };
+    new_key(of, text)
+}
+
+fn application_key(owner: UserId, text: &str) -> NewKey {
+    let of = NewKeyOf::ApplicationKey {
+        owner,
+        scopes: Vec::new(),
+    };
+    new_key(of, text)
+}
+
+fn client_token(org: OrgId, text: &str) -> NewKey {
+    let of = NewKeyOf::ClientToken {
+        org,
+        allowed_origins: Vec::new(),
+    };
+    new_key(of, text)
+}
+
+fn new_key(of: NewKeyOf, text: &str) -> NewKey {
+    NewKey {
+        of,
+        name: name(text),
+        secret: None,
+        expires_at: None,
+        created_by: Actor::Operator,
+    }
+}
+
+fn import(secret: &str, mut key: NewKey) -> NewKey {
+    key.secret = Some(Secret::import(secret.to_owned().into()).unwrap());
+    key
+}
+
+fn org(store: &Store) -> (Org, Issued) {
+    store.create_org(name("acme"), Actor::Operator).unwrap()
+}
+
+fn user(store: &Store, org: &Org, handle: &str) -> User {
+    store
+        .create_user(NewUser {
+            org: org.id,
+            handle: name(handle),
+            name: None,
+            role: Role::Standard,
+        })
+        .unwrap()
+}
+
+#[track_caller]
+fn refusal<T: std::fmt::Debug>(outcome: Result<T, StoreError>) -> Refusal {
+    match outcome {
+        Err(StoreError::Refused(refusal)) => refusal,
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+fn is_active(store: &Store, key: &Key) -> bool {
+    let key = store.key(key.id).unwrap().unwrap();
+    let by_owner = key
+        .owner
+        .is_some_and(|owner| store.user(owner).unwrap().unwrap().has_revoked(&key));
+    key.revoked.is_none() && !by_owner
+}
+
+#[test]
+fn an_org_has_one_to_five_api_keys() {
+    let home = Home::new();
+    let store = home.open();
+    let (org, first) = org(&store);
+    assert_eq!(
+        refusal(store.revoke_key(first.key.id, Actor::Operator)),
+        Refusal::TooFew {
+            kind: KeyKind::ApiKey,
+            fewest: 1
+        }
+    );
+    for number in 2..=5 {
+        store
+            .create_key(api_key(org.id, &format!("key {number}")))
+            .unwrap();
+    }
+    assert_eq!(
+        refusal(store.create_key(api_key(org.id, "key 6"))),
+        Refusal::TooMany {
+            kind: KeyKind::ApiKey,
+            most: 5
+        }
+    );
+    // Neither client tokens nor revoked keys count.
+    store.create_key(client_token(org.id, "shop")).unwrap();
+    store.revoke_key(first.key.id, Actor::Operator).unwrap();
+    store.create_key(api_key(org.id, "key 6")).unwrap();
+    let active = store.keys_of(org.id).unwrap();
+    assert_eq!(
+        active.iter().filter(|key| is_active(&store, key)).count(),
+        6
+    );
+}
+
+#[test]
+fn names_are_unique_among_active_keys_of_one_kind_and_owner() {
+    let home = Home::new();
+    let store = home.open();
+    let (org, first) = org(&store);
+    let (ann, bob) = (user(&store, &org, "ann"), user(&store, &org, "bob"));
+    assert!(matches!(
+        refusal(store.create_key(api_key(org.id, "default"))),
+        Refusal::NameTaken { .. }
+    ));
+    store.create_key(api_key(org.id, "Default")).unwrap();
+    store.create_key(client_token(org.id, "default")).unwrap();
+    store
+        .create_key(application_key(ann.id, "default"))
+        .unwrap();
+    store
+        .create_key(application_key(bob.id, "default"))
+        .unwrap();
+    assert!(matches!(
+        refusal(store.create_key(application_key(ann.id, "default"))),
+        Refusal::NameTaken { within: "user", .. }
+    ));
+    store.revoke_key(first.key.id, Actor::Operator).unwrap();
+    store.create_key(api_key(org.id, "default")).unwrap();
+    assert!(matches!(
+        refusal(store.revoke_key(first.key.id, Actor::Operator)),
+        Refusal::AlreadyRevoked { .. }
+    ));
+    assert!(matches!(
+        refusal(store.create_org(name("acme"), Actor::Operator)),
+        Refusal::NameTaken { what: "org", .. }
+    ));
+    assert_eq!(store.orgs().unwrap().len(), 1);
+}
+
+#[test]
+fn of_racing_creates_of_one_name_exactly_one_wins() {
+    let home = Home::new();
+    let store = Arc::new(home.open());
+    let (org, _) = org(&store);
+    for round in 0..20 {
+        let start = Arc::new(Barrier::new(4));
+        let racers: Vec<_> = (0..4)
+            .map(|_| {
+                let (store, start) = (Arc::clone(&store), Arc::clone(&start));
+                let key = client_token(org.id, &format!("round {round}"));
+                std::thread::spawn(move || {
+                    start.wait();
+                    store.create_key(key)
+                })
+            })
+            .collect();
+        let outcomes: Vec<_> = racers
+            .into_iter()
+            .map(|racer| racer.join().unwrap())
+            .collect();
+        assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
+        for outcome in outcomes.into_iter().filter(Result::is_err) {
+            assert!(matches!(refusal(outcome), Refusal::NameTaken { .. }));
+        }
+    }
+    assert_eq!(store.keys_of(org.id).unwrap().len(), 21);
+}
+
+#[test]
+fn of_racing_creates_at_the_limit_exactly_one_wins() {
+    let home = Home::new();
+    let store = Arc::new(home.open());
+    let (org, _) = org(&store);
+    for number in 2..=4 {
+        store
+            .create_key(api_key(org.id, &format!("key {number}")))
+            .unwrap();
+    }
+    let start = Arc::new(Barrier::new(4));
+    let racers: Vec<_> = (0..4)
+        .map(|racer| {
+            let (store, start) = (Arc::clone(&store), Arc::clone(&start));
+            let key = api_key(org.id, &format!("racer {racer}"));
+            std::thread::spawn(move || {
+                start.wait();
+                store.create_key(key).is_ok()
+            })
+        })
+        .collect();
+    let won = racers
+        .into_iter()
+        .map(|racer| racer.join().unwrap())
+        .filter(|won| *won)
+        .count();
+    assert_eq!(won, 1);
+}
+
+#[test]
+fn disabling_a_user_revokes_their_application_keys_for_good_and_nothing_else() {
+    let home = Home::new();
+    let store = home.open();
+    let (org, first) = org(&store);
+    let (ann, bob) = (user(&store, &org, "ann"), user(&store, &org, "bob"));
+    let anns = store.create_key(application_key(ann.id, "laptop")).unwrap();
+    let bobs = store.create_key(application_key(bob.id, "laptop")).unwrap();
+
+    store.set_user_disabled(ann.id, true).unwrap();
+    assert!(!is_active(&store, &anns.key));
+    assert!(is_active(&store, &bobs.key));
+    assert!(is_active(&store, &first.key));
+    assert_eq!(
+        refusal(store.create_key(application_key(ann.id, "new"))),
+        Refusal::OwnerDisabled
+    );
+    assert!(matches!(
+        refusal(store.revoke_key(anns.key.id, Actor::Operator)),
+        Refusal::AlreadyRevoked { .. }
+    ));
+
+    store.set_user_disabled(ann.id, false).unwrap();
+    assert!(!is_active(&store, &anns.key));
+    let new = store.create_key(application_key(ann.id, "laptop")).unwrap();
+    assert!(is_active(&store, &new.key));
+    assert!(!is_active(&store, &anns.key));
+}
+
+#[test]
+fn keys_killed_with_their_owner_no_longer_count() {
+    let home = Home::new();
+    let limits = Limits {
+        application_keys_per_user_max: 2,
+        ..Limits::default()
+    };
+    let store = Store::open(&home.file(), &home.root_key, limits).unwrap();
+    let (org, _) = org(&store);
+    let ann = user(&store, &org, "ann");
+    for round in 0..2 {
+        store.create_key(application_key(ann.id, "a")).unwrap();
+        store.create_key(application_key(ann.id, "b")).unwrap();
+        assert!(
+            matches!(
+                refusal(store.create_key(application_key(ann.id, "c"))),
+                Refusal::TooMany { most: 2, .. }
+            ),
+            "round {round}"
+        );
+        store.set_user_disabled(ann.id, true).unwrap();
+        store.set_user_disabled(ann.id, false).unwrap();
+    }
+}
+
+#[test]
+fn a_disabled_org_is_given_nothing_and_loses_what_is_revoked() {
+    let home = Home::new();
+    let store = home.open();
+    let (org, _) = org(&store);
+    let token = store.create_key(client_token(org.id, "shop")).unwrap();
+    store.set_org_disabled(org.id, true).unwrap();
+    assert_eq!(
+        refusal(store.create_key(api_key(org.id, "second"))),
+        Refusal::OrgDisabled
+    );
+    store.revoke_key(token.key.id, Actor::Operator).unwrap();
+    store.set_org_disabled(org.id, false).unwrap();
+    store.create_key(api_key(org.id, "second")).unwrap();
+}
+
+#[test]
+fn a_known_secret_cannot_be_imported_again_not_even_after_it_was_revoked() {
+    let home = Home::new();
+    let store = home.open();
+    let (org, _) = org(&store);
+    let secret = "0123456789abcdef0123456789abcdef";
+    let key = store
+        .create_key(import(secret, api_key(org.id, "moved")))
+        .unwrap()
+        .key;
+    assert_eq!(
+        store.key_of_secret(secret.as_bytes()).unwrap().unwrap().id,
+        key.id
+    );
+    let again = || store.create_key(import(secret, client_token(org.id, "again")));
+    assert_eq!(refusal(again()), Refusal::SecretKnown);
+    store.revoke_key(key.id, Actor::Operator).unwrap();
+    assert_eq!(refusal(again()), Refusal::SecretKnown);
+    let tombstone = store.key_of_secret(secret.as_bytes()).unwrap().unwrap();
+    assert!(tombstone.revoked.is_some());
+}
+
+#[test]
+fn another_root_key_is_refused_and_changes_nothing() {
+    let home = Home::new();
+    let (org, _) = org(&home.open());
+    let before = fs::read(home.file()).unwrap();
+    let other = RootKey::from_hex(&"5b".repeat(32)).unwrap();
+    let error = Store::open(&home.file(), &other, Limits::default()).unwrap_err();
+    assert!(
+        matches!(error, StoreError::OtherRootKey { .. }),
+        "{error:?}"
+    );
+    assert!(error.to_string().contains("another root key"));
+    assert!(fs::read(home.file()).unwrap() == before, "the file changed");
+    assert_eq!(home.open().org(org.id).unwrap().unwrap(), org);
+}
+
+#[test]
+fn a_store_that_is_open_is_locked_for_others() {
+    let home = Home::new();
+    let _store = home.open();
+    let error = Store::open(&home.file(), &home.root_key, Limits::default()).unwrap_err();
+    assert!(matches!(error, StoreError::Locked { .. }), "{error:?}");
+}
+
+#[test]
+fn a_file_that_is_no_store_is_refused_and_left_alone() {
+    let home = Home::new();
+    fs::write(home.file(), b"somebody's notes").unwrap();
+    assert!(Store::open(&home.file(), &home.root_key, Limits::default()).is_err());
+    assert_eq!(fs::read(home.file()).unwrap(), b"somebody's notes");
+}
+
+#[test]
+fn neither_secrets_nor_the_root_key_are_on_disk() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let home = Home::new();
+    let store = home.open();
+    let (org, first) = org(&store);
+    let ann = user(&store, &org, "ann");
+    let mut secrets = vec![
+        first.secret,
+        store
+            .create_key(application_key(ann.id, "a"))
+            .unwrap()
+            .secret,
+        store.create_key(client_token(org.id, "t")).unwrap().secret,
+    ];
+    let imported = import("imported-secret-of-elsewhere", api_key(org.id, "moved"));
+    secrets.push(store.create_key(imported).unwrap().secret);
+    drop(store);
+    let bytes = fs::read(home.file()).unwrap();
+    let holds = |text: &[u8]| bytes.windows(text.len()).any(|window| window == text);
+    for secret in &secrets {
+        assert!(!holds(secret.expose().as_bytes()));
+        assert!(!holds(&secret.expose().as_bytes()[..12]));
+    }
+    assert!(!holds(&[0x5a; 32]) && !holds("5a".repeat(32).as_bytes()));
+    // The search does find what is there.
+    assert!(holds(b"\"last4\":\"here\""));
+    let mode = fs::metadata(home.file()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(fs::read_dir(home.folder.path()).unwrap().count(), 1);
+}
+
+/// What a reader of the records knows in the end.
+fn replay(records: Vec<Record>) -> BTreeMap<String, Record> {
+    records
+        .into_iter()
+        .map(|record| {
+            let id = match &record {
+                Record::Org(org) => format!("org {}", org.id),
+                Record::User(user) => format!("user {}", user.id),
+                Record::Key(key) => format!("key {}", key.id),
+            };
+            (id, record)
+        })
+        .collect()
+}
+
+#[test]
+fn the_changes_replayed_are_the_snapshot_and_survive_a_restart() {
+    let home = Home::new();
+    let store = home.open();
+    let (org, first) = org(&store);
+    let ann = user(&store, &org, "ann");
+    store.create_key(application_key(ann.id, "a")).unwrap();
+    store.create_key(api_key(org.id, "second")).unwrap();
+    store.revoke_key(first.key.id, Actor::Operator).unwrap();
+    store.set_user_disabled(ann.id, true).unwrap();
+    store.set_user_disabled(ann.id, false).unwrap();
+    store.set_org_disabled(org.id, true).unwrap();
+    // Refused and empty changes have no revision.
+    store.set_org_disabled(org.id, true).unwrap();
+    refusal(store.create_key(api_key(org.id, "third")));
+    let identity = store.identity();
+    drop(store);
+
+    let store = home.open();
+    assert_eq!(store.identity(), identity);
+    let mut records = Vec::new();
+    let mut position = Revision(0);
+    loop {
+        let Changes::Next(next) = store.changes_since(position, 2).unwrap() else {
+            panic!("nothing was trimmed")
+        };
+        let Some(last) = next.last() else { break };
+        assert_eq!(next[0].revision(), Revision(position.0 + 1));
+        position = last.revision();
+        records.extend(next);
+    }
+    let snapshot = store.snapshot().unwrap();
+    assert_eq!(position, snapshot.revision);
+    assert_eq!(position, store.revision());
+    assert_eq!(replay(records), replay(snapshot.records));
+}
+
+async fn apply(service: &KeyService, request: Request) -> Response {
+    service.perform(request).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_change_is_in_the_table_when_its_operation_returns() {
+    let home = Home::new();
+    let store = Arc::new(home.open());
+    let (org, first) = org(&store);
+    let table = Arc::new(KeyTable::new(Instant::now()));
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let shutdown = async {
+        let _ = stopped.await;
+    };
+    let sync = Sync::start(Arc::clone(&store), Arc::clone(&table), shutdown).unwrap();
+    assert!(table.read().key(&first.key.fingerprint).is_some());
+    assert!(table.view(Instant::now()).unwrap().age < Duration::from_secs(5));
+
+    let service = KeyService::serving(Arc::clone(&store), &sync);
+    for number in 0..20 {
+        let create = Request::CreateClientToken {
+            org: org.name.to_string(),
+            name: format!("token {number}"),
+            expires_at: None,
+            allowed_origins: vec!["https://shop.example".to_owned()],
+        };
+        let Response::Key(key) = apply(&service, create).await else {
+            panic!("a key")
+        };
+        let stored = store.key(key.id).unwrap().unwrap();
+        assert_eq!(table.read().key(&stored.fingerprint), Some(&stored));
+        let revoke = Request::RevokeKey {
+            kind: KeyKind::ClientToken,
+            id: key.id.to_string(),
+        };
+        apply(&service, revoke).await;
+        assert!(
+            table
+                .read()
+                .key(&stored.fingerprint)
+                .unwrap()
+                .revoked
+                .is_some()
+        );
+    }
+    assert_eq!(
+        table.view(Instant::now()).unwrap().revision,
+        store.revision()
+    );
+    stop.send(()).unwrap();
+    sync.ended().await;
+}
+
+#[tokio::test]
+async fn the_control_socket_serves_only_its_owner_and_replaces_a_dead_one() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let home = Home::new();
+    let store = Arc::new(home.open());
+    let path = home.folder.path().join("control.sock");
+    assert!(ControlClient::connect(&path).await.unwrap().is_none());
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    assert!(ControlClient::connect(&path).await.unwrap().is_none());
+
+    let socket = ControlSocket::bind(&path).unwrap();
+    let mode = fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert!(ControlSocket::bind(&path).is_err());
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let serving = tokio::spawn(socket.serve(KeyService::alone(store), async {
+        let _ = stopped.await;
+    }));
+    let ask = async |request: Request| {
+        let client = ControlClient::connect(&path).await.unwrap().unwrap();
+        client.perform(&request).await
+    };
+    let init = || Request::Init {
+        org: "acme".to_owned(),
+        user: "ann@acme.example".to_owned(),
+    };
+    let Response::Founded(founded) = ask(init()).await.unwrap() else {
+        panic!("founded")
+    };
+    let secret = founded.application_key.secret.unwrap();
+    let Response::Whoami(whoami) = ask(Request::Whoami { secret }).await.unwrap() else {
+        panic!("whoami")
+    };
+    assert_eq!(whoami.key.id, founded.application_key.id);
+    assert_eq!(whoami.refused, None);
+    assert_eq!(
+        ask(init()).await.unwrap_err(),
+        "the installation already has an active org named \"acme\": choose another name"
+    );
+    let huge = Request::CreateOrg {
+        name: "x".repeat(100_000),
+    };
+    assert!(ask(huge).await.is_err());
+    stop.send(()).unwrap();
+    serving.await.unwrap().unwrap();
+    assert!(!path.exists());
+}
+
+fn keygate(folder: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_keygate"));
+    command
+        .args(args)
+        .arg("--data-dir")
+        .arg(folder)
+        .stdin(Stdio::null());
+    command
+}
+
+/// Runs a command; its exit code, standard output and standard error.
+fn run(folder: &Path, args: &[&str], stdin: &str) -> (i32, String, String) {
+    use std::io::Write as _;
+    let mut child = keygate(folder, args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(stdin.as_bytes()).unwrap();
+    drop(input);
+    let output = child.wait_with_output().unwrap();
+    (
+        output.status.code().unwrap(),
+        String::from_utf8(output.stdout).unwrap(),
+        String::from_utf8(output.stderr).unwrap(),
+    )
+}
+
+#[track_caller]
+fn run_json(folder: &Path, args: &[&str], stdin: &str) -> serde_json::Value {
+    let args = [args, &["--output", "json"]].concat();
+    let (code, out, err) = run(folder, &args, stdin);
+    assert_eq!((code, err.as_str()), (0, ""), "{args:?}");
+    serde_json::from_str(&out).unwrap()
+}
+
+#[test]
+fn the_commands_make_show_and_revoke_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    let (code, _, err) = run(dir, &["orgs", "list"], "");
+    assert_eq!(code, 1);
+    assert!(err.contains("keygate init"), "{err}");
+
+    let init = run_json(
+        dir,
+        &["init", "--org", "acme", "--user", "ann@acme.example"],
+        "",
+    );
+    let (_, table, _) = run(dir, &["orgs", "list"], "");
+    assert!(
+        table.starts_with("ID ") && table.contains("acme"),
+        "{table}"
+    );
+
+    let secret = init["application_key"]["secret"].as_str().unwrap();
+    let whoami = run_json(dir, &["whoami"], &format!("{secret}\n"));
+    assert_eq!(whoami["kind"], "application_key");
+    assert_eq!(whoami["owner_name"], "ann@acme.example");
+    assert_eq!(whoami["status"], "active");
+    assert!(whoami.get("secret").is_none());
+    assert_eq!(
+        whoami["reach"],
+        "the API, beside an API key of the same org"
+    );
+
+    let import = ["keys", "import", "--org", "acme", "--name", "moved"];
+    let moved = run_json(dir, &import, "agents-old-secret-1234\n");
+    assert_eq!(moved["last4"], "1234");
+    assert!(moved.get("secret").is_none());
+    assert_eq!(
+        run_json(dir, &["whoami"], "agents-old-secret-1234")["id"],
+        moved["id"]
+    );
+    let id = moved["id"].as_str().unwrap();
+    let revoked = run_json(dir, &["keys", "revoke", id], "");
+    assert_eq!(revoked["status"], "revoked");
+    assert_eq!(run(dir, &["tokens", "show", id], "").0, 1);
+
+    let (code, out, err) = run(
+        dir,
+        &["keys", "revoke", init["api_key"]["id"].as_str().unwrap()],
+        "",
+    );
+    assert_eq!((code, out.as_str()), (1, ""));
+    assert_eq!(
+        err,
+        "keygate: an org keeps at least 1 active API key: create another one and move its senders first\n"
+    );
+
+    let apps = [
+        "apps",
+        "create",
+        "--owner",
+        "ann@acme.example",
+        "--name",
+        "ci",
+    ];
+    let scoped = [
+        &apps[..],
+        &[
+            "--scope",
+            "metrics_read",
+            "--expires-at",
+            "2999-01-01T00:00:00Z",
+        ],
+    ]
+    .concat();
+    let key = run_json(dir, &scoped, "");
+    assert_eq!(key["scopes"], serde_json::json!(["metrics_read"]));
+    assert_eq!(key["expires_at"], "2999-01-01T00:00:00Z");
+    run_json(dir, &["users", "disable", "ann@acme.example"], "");
+    let listed = run_json(dir, &["apps", "list", "--owner", "ann@acme.example"], "");
+    for key in listed.as_array().unwrap() {
+        assert_eq!(key["status"], "revoked");
+    }
+    let token = [
+        "tokens",
+        "create",
+        "--org",
+        "acme",
+        "--name",
+        "shop",
+        "--allow-origin",
+    ];
+    let (code, _, err) = run(dir, &[&token[..], &["shop"]].concat(), "");
+    assert_eq!(code, 1, "{err}");
+    run_json(dir, &[&token[..], &["https://shop.example"]].concat(), "");
+    run_json(
+        dir,
+        &[
+            "service-accounts",
+            "create",
+            "--org",
+            "acme",
+            "--name",
+            "deploys",
+        ],
+        "",
+    );
+    run_json(
+        dir,
+        &["apps", "create", "--owner", "deploys", "--name", "a"],
+        "",
+    );
+    assert_eq!(run(dir, &["keys", "list"], "").0, 64);
+    assert_eq!(run(dir, &["whoami"], "nobody's").0, 1);
+}
+
+#[test]
+fn commands_say_so_when_the_store_is_open_and_nobody_serves_it() {
+    let home = Home::new();
+    let dir = home.folder.path();
+    run_json(dir, &["orgs", "create", "acme"], "");
+    let root_key = keygate::store::root_key(None, &dir.join("root.key"), &home.file()).unwrap();
+    let _store = Store::open(&home.file(), &root_key, Limits::default()).unwrap();
+    let (code, _, err) = run(dir, &["orgs", "list"], "");
+    assert_eq!(code, 1);
+    assert!(err.contains("another process has the store"), "{err}");
+}
+
+/// The child of the test below: makes keys for ever, and says so only once they are durable.
+#[test]
+#[ignore = "run by acknowledged_keys_survive_a_kill"]
+fn write_until_killed() {
+    use std::io::Write as _;
+    let folder = PathBuf::from(std::env::var_os("KEYGATE_TEST_FOLDER").unwrap());
+    let root_key = RootKey::from_hex(&"5a".repeat(32)).unwrap();
+    let store = Store::open(&folder.join("keygate.redb"), &root_key, Limits::default()).unwrap();
+    let mut acknowledged = fs::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(folder.join("acknowledged"))
+        .unwrap();
+    loop {
+        let unique = KeyKind::ApiKey.as_str().to_owned() + &uuid::Uuid::new_v4().to_string();
+        let (org, first) = store.create_org(name(&unique), Actor::Operator).unwrap();
+        let second = store.create_key(api_key(org.id, "second")).unwrap();
+        store.revoke_key(first.key.id, Actor::Operator).unwrap();
+        let line = format!("{} {}\n", first.secret.expose(), second.secret.expose());
+        acknowledged.write_all(line.as_bytes()).unwrap();
+    }
+}
+
+#[test]
+fn acknowledged_keys_survive_a_kill() {
+    let home = Home::new();
+    drop(home.open());
+    let acknowledged = home.folder.path().join("acknowledged");
+    let mut seen = 0;
+    for round in 0..20 {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "write_until_killed", "--ignored"])
+            .env("KEYGATE_TEST_FOLDER", home.folder.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // The kill falls anywhere in the writes that follow a few acknowledged ones.
+        let lines = || fs::read_to_string(&acknowledged).map_or(0, |text| text.lines().count());
+        let patience = Instant::now() + Duration::from_secs(60);
+        while lines() < seen + 2 + round % 3 {
+            assert!(Instant::now() < patience, "the child writes nothing");
+            std::thread::yield_now();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+
+        let store = home.open();
+        let text = fs::read_to_string(&acknowledged).unwrap();
+        // A line that the kill cut short was not acknowledged.
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        for line in whole.lines() {
+            let (first, second) = line.split_once(' ').unwrap();
+            let first = store.key_of_secret(first.as_bytes()).unwrap().unwrap();
+            let second = store.key_of_secret(second.as_bytes()).unwrap().unwrap();
+            assert!(first.revoked.is_some() && second.revoked.is_none());
+        }
+        // Every org there is has its API key, the one that the kill met included.
+        for org in store.orgs().unwrap() {
+            let keys = store.keys_of(org.id).unwrap();
+            assert!(keys.iter().any(|key| key.revoked.is_none()));
+        }
+        seen = whole.lines().count();
+    }
+    assert!(seen >= 40);
+}
