@@ -720,6 +720,37 @@ fn commands_say_so_when_the_store_is_open_and_nobody_serves_it() {
     assert!(err.contains("another process has the store"), "{err}");
 }
 
+#[test]
+fn the_configuration_names_the_store_its_root_key_and_its_limits() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, file) = (
+        folder.path().join("data"),
+        folder.path().join("keygate.toml"),
+    );
+    let text = format!(
+        "[store]\ndata_dir = {data:?}\nroot_key = \"{}\"\n[rules]\napi_keys_per_org_max = 1\n[upstreams.default]\nurl = \"http://127.0.0.1:9000\"\n",
+        "5a".repeat(32)
+    );
+    fs::write(&file, &text).unwrap();
+    let keygate = |args: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_keygate"))
+            .args(args)
+            .arg("-c")
+            .arg(&file)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    };
+    assert_eq!(keygate(&["orgs", "create", "acme"]).status.code(), Some(0));
+    assert!(data.join("keygate.redb").exists() && !data.join("root.key").exists());
+    let second = keygate(&["keys", "create", "--org", "acme", "--name", "second"]);
+    let said = String::from_utf8(second.stderr).unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    assert!(said.contains("at most 1 active API key"), "{said}");
+    fs::write(&file, text.replace("data_dir", "data_dri")).unwrap();
+    assert_eq!(keygate(&["orgs", "list"]).status.code(), Some(78));
+}
+
 /// The child of the test below: makes keys for ever, and says so only once they are durable.
 #[test]
 #[ignore = "run by acknowledged_keys_survive_a_kill"]
