@@ -2,6 +2,7 @@
 //! nothing of requests, sockets or pages.
 
 mod embedded;
+mod file;
 mod root_key;
 pub mod sync;
 mod writing;
