@@ -669,7 +669,7 @@ fn the_commands_make_show_and_revoke_keys() {
     .concat();
     let key = run_json(dir, &scoped, "");
     assert_eq!(key["scopes"], serde_json::json!(["metrics_read"]));
-    assert_eq!(key["expires_at"], "2999-01-01T00:00:00Z");
+    assert_eq!(key["expires_at"], "2999-01-01T00:00:00.000Z");
     run_json(dir, &["users", "disable", "ann@acme.example"], "");
     let listed = run_json(dir, &["apps", "list", "--owner", "ann@acme.example"], "");
     for key in listed.as_array().unwrap() {
@@ -718,6 +718,93 @@ fn commands_say_so_when_the_store_is_open_and_nobody_serves_it() {
     let (code, _, err) = run(dir, &["orgs", "list"], "");
     assert_eq!(code, 1);
     assert!(err.contains("another process has the store"), "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_reach_a_running_server_and_are_in_force_when_they_return() {
+    let home = Home::new();
+    let dir = home.folder.path().to_owned();
+    let store = Arc::new(home.open());
+    let table = Arc::new(KeyTable::new(Instant::now()));
+    let (stop, _) = tokio::sync::broadcast::channel::<()>(1);
+    let stopped = || {
+        let mut stop = stop.subscribe();
+        async move {
+            let _ = stop.recv().await;
+        }
+    };
+    let sync = Sync::start(Arc::clone(&store), Arc::clone(&table), stopped()).unwrap();
+    let service = KeyService::serving(Arc::clone(&store), &sync);
+    let socket = ControlSocket::bind(&dir.join("control.sock")).unwrap();
+    let serving = tokio::spawn(socket.serve(service, stopped()));
+
+    let reader = Arc::clone(&table);
+    let commands = tokio::task::spawn_blocking(move || {
+        let created = run_json(&dir, &["orgs", "create", "acme"], "");
+        let secret = created["api_key"]["secret"].as_str().unwrap();
+        let key = store.key_of_secret(secret.as_bytes()).unwrap().unwrap();
+        assert!(reader.read().key(&key.fingerprint).is_some());
+        run_json(
+            &dir,
+            &["keys", "create", "--org", "acme", "--name", "second"],
+            "",
+        );
+        run_json(&dir, &["keys", "revoke", &key.id.to_string()], "");
+        assert!(
+            reader
+                .read()
+                .key(&key.fingerprint)
+                .unwrap()
+                .revoked
+                .is_some()
+        );
+        let import = ["keys", "import", "--org", "acme", "--name", "moved"];
+        let (code, _, err) = run(&dir, &import, secret);
+        assert_eq!(code, 1);
+        assert_eq!(
+            err,
+            "keygate: this secret belongs to a key already, active or revoked: use another one\n"
+        );
+    });
+    commands.await.unwrap();
+    // A client that connects and asks for nothing does not hold the server.
+    let path = home.folder.path().join("control.sock");
+    let _idle = tokio::net::UnixStream::connect(&path).await.unwrap();
+    stop.send(()).unwrap();
+    serving.await.unwrap().unwrap();
+    sync.ended().await;
+    assert!(!path.exists());
+}
+
+#[test]
+fn the_configuration_names_the_store_its_root_key_and_its_limits() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, file) = (
+        folder.path().join("data"),
+        folder.path().join("keygate.toml"),
+    );
+    let text = format!(
+        "[store]\ndata_dir = {data:?}\nroot_key = \"{}\"\n[rules]\napi_keys_per_org_max = 1\n[upstreams.default]\nurl = \"http://127.0.0.1:9000\"\n",
+        "5a".repeat(32)
+    );
+    fs::write(&file, &text).unwrap();
+    let keygate = |args: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_keygate"))
+            .args(args)
+            .arg("-c")
+            .arg(&file)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    };
+    assert_eq!(keygate(&["orgs", "create", "acme"]).status.code(), Some(0));
+    assert!(data.join("keygate.redb").exists() && !data.join("root.key").exists());
+    let second = keygate(&["keys", "create", "--org", "acme", "--name", "second"]);
+    let said = String::from_utf8(second.stderr).unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    assert!(said.contains("at most 1 active API key"), "{said}");
+    fs::write(&file, text.replace("data_dir", "data_dri")).unwrap();
+    assert_eq!(keygate(&["orgs", "list"]).status.code(), Some(78));
 }
 
 /// The child of the test below: makes keys for ever, and says so only once they are durable.

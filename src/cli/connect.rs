@@ -6,16 +6,16 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 
-use super::EXIT_USAGE;
+use super::{EXIT_CONFIG, EXIT_USAGE};
+use crate::config::{Config, environment};
 use crate::control::socket::ControlClient;
 use crate::control::{KeyService, Request, Response};
-use crate::keys::rules::Limits;
-use crate::store::{Store, StoreError, root_key};
+use crate::store::{self, Store, StoreError};
 
-/// The environment's name for the data folder, as for the server.
+/// The variables that concern a store.
+const STORE_VARIABLES: &str = "KEYGATE_STORE__";
+const RULES_VARIABLES: &str = "KEYGATE_RULES__";
 const DATA_DIR_VARIABLE: &str = "KEYGATE_STORE__DATA_DIR";
-/// The same for the root key.
-const ROOT_KEY_VARIABLE: &str = "KEYGATE_STORE__ROOT_KEY";
 
 /// How long a command waits for another one that has the store open, or for a server that is starting or stopping.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -52,70 +52,66 @@ pub(super) enum Output {
     Json,
 }
 
-/// What must be known of a store to use it.
-struct Home {
-    data_dir: PathBuf,
-    root_key: Option<String>,
-    limits: Limits,
-}
-
 type Failed = (String, u8);
 
-impl Home {
-    fn find(at: &At) -> Result<Self, Failed> {
-        if at.config.is_some() {
-            return Err((
-                "this build cannot read a configuration".to_owned(),
-                EXIT_USAGE,
-            ));
-        }
-        let data_dir = at
-            .data_dir
-            .clone()
-            .or_else(|| std::env::var_os(DATA_DIR_VARIABLE).map(PathBuf::from))
-            .ok_or_else(|| {
+/// The configuration, as far as it concerns the store. With a data folder alone there is no upstream, which a
+/// configuration must have, so it is given one that nothing is sent to.
+fn config(at: &At) -> Result<Config, Failed> {
+    let loaded = match &at.config {
+        Some(file) => Config::load(Some(file), environment()),
+        None => {
+            let mut variables: Vec<_> = environment()
+                .filter(|(name, _)| {
+                    name.starts_with(STORE_VARIABLES) || name.starts_with(RULES_VARIABLES)
+                })
+                .collect();
+            if at.data_dir.is_none() && !variables.iter().any(|(name, _)| name == DATA_DIR_VARIABLE)
+            {
                 let sentence = format!(
                     "which store? Give --data-dir DIR, -c FILE or the variable {DATA_DIR_VARIABLE}"
                 );
-                (sentence, EXIT_USAGE)
-            })?;
-        Ok(Self {
-            data_dir,
-            root_key: std::env::var(ROOT_KEY_VARIABLE).ok(),
-            limits: Limits::default(),
-        })
+                return Err((sentence, EXIT_USAGE));
+            }
+            variables.push((
+                "KEYGATE_UPSTREAMS__DEFAULT__URL".to_owned(),
+                "http://127.0.0.1:1".to_owned(),
+            ));
+            Config::load(None, variables.into_iter())
+        }
+    };
+    let mut config = loaded.map_err(|errors| (errors.to_string(), EXIT_CONFIG))?;
+    // Not through a variable: a path need not be text.
+    if let Some(folder) = &at.data_dir {
+        config.store.data_dir.clone_from(folder);
     }
+    Ok(config)
+}
 
-    /// The store itself, or `None` while another process has it open.
-    fn open(&self, makes_store: bool) -> Result<Option<Store>, Failed> {
-        let database = self.data_dir.join("keygate.redb");
-        if !makes_store && !database.exists() {
-            let sentence = format!(
-                "there is no store in {0}: make one with `keygate init --data-dir {0}`",
-                self.data_dir.display()
-            );
-            return Err((sentence, 1));
-        }
-        let file = self.data_dir.join("root.key");
-        let opened = root_key(self.root_key.as_deref(), &file, &database)
-            .and_then(|root_key| Store::open(&database, &root_key, self.limits));
-        match opened {
-            Ok(store) => Ok(Some(store)),
-            Err(StoreError::Locked { .. }) => Ok(None),
-            Err(error) => Err((error.to_string(), 1)),
-        }
+/// The store itself, or `None` while another process has it open.
+fn open(config: &Config, makes_store: bool) -> Result<Option<Store>, Failed> {
+    if !makes_store && !config.store.database().exists() {
+        let sentence = format!(
+            "there is no store in {0}: make one with `keygate init --data-dir {0}`",
+            config.store.data_dir.display()
+        );
+        return Err((sentence, 1));
+    }
+    match store::open(&config.store, &config.rules) {
+        Ok(store) => Ok(Some(store)),
+        Err(StoreError::Locked { .. }) => Ok(None),
+        Err(error) => Err((error.to_string(), 1)),
     }
 }
 
 /// Performs one operation: by the server when one runs, on the file when none does.
 pub(super) fn perform(at: &At, request: Request) -> Result<Response, Failed> {
-    let home = Home::find(at)?;
+    let config = config(at)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| (format!("the runtime cannot start: {error}"), 1))?;
     runtime.block_on(async {
-        let socket = home.data_dir.join("control.sock");
+        let socket = config.store.control_socket();
         let makes_store = matches!(request, Request::Init { .. } | Request::CreateOrg { .. });
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -129,7 +125,7 @@ pub(super) fn perform(at: &At, request: Request) -> Result<Response, Failed> {
                 Ok(None) => {}
                 Err(error) => return Err((format!("{}: {error}", socket.display()), 1)),
             }
-            if let Some(store) = home.open(makes_store)? {
+            if let Some(store) = open(&config, makes_store)? {
                 return KeyService::alone(Arc::new(store))
                     .perform(request)
                     .await
@@ -138,7 +134,7 @@ pub(super) fn perform(at: &At, request: Request) -> Result<Response, Failed> {
             if Instant::now() >= deadline {
                 let sentence = format!(
                     "another process has the store in {} open and does not answer on its control socket: stop that process, or try again when it is done",
-                    home.data_dir.display()
+                    config.store.data_dir.display()
                 );
                 return Err((sentence, 1));
             }

@@ -16,6 +16,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// What a wrong use of the command line exits with (`EX_USAGE` of sysexits.h).
 const EXIT_USAGE: u8 = 64;
 
+/// What a bad configuration exits with (`EX_CONFIG` of sysexits.h).
+const EXIT_CONFIG: u8 = 78;
+
 /// An authenticating reverse proxy and ingestion gateway.
 #[derive(Parser)]
 #[command(name = "keygate", version, arg_required_else_help = true)]

@@ -10,11 +10,11 @@ use crate::keys::{
 };
 use crate::store::{Founded, Issued};
 
-/// A time in RFC 3339, UTC.
+/// A time in RFC 3339, UTC, to the millisecond.
 pub fn time_text(time: Timestamp) -> String {
     // Outside the years 1 to 9999 there is no such text; the number is better than none.
     jiff::Timestamp::from_millisecond(time.0)
-        .map_or_else(|_| time.0.to_string(), |time| time.to_string())
+        .map_or_else(|_| time.0.to_string(), |time| format!("{time:.3}"))
 }
 
 fn actor_text(actor: Actor) -> String {

@@ -2,6 +2,7 @@
 //! nothing of requests, sockets or pages.
 
 mod embedded;
+mod file;
 mod root_key;
 pub mod sync;
 mod writing;
@@ -12,13 +13,31 @@ use std::path::PathBuf;
 use compact_str::CompactString;
 use ipnet::IpNet;
 
-use crate::keys::rules::{Name, Origin, Refusal};
+use crate::config::{Rules, StoreConfig};
+use crate::keys::rules::{Limits, Name, Origin, Refusal};
 use crate::keys::{
     Actor, Key, KeyKind, Org, OrgId, Record, Revision, Role, Secret, Timestamp, User, UserId,
 };
 
 pub use embedded::Store;
 pub use root_key::root_key;
+
+/// Opens the store that a configuration names, or makes it and, where none is given, its root key.
+///
+/// # Errors
+/// As [`root_key`] and [`Store::open`].
+pub fn open(config: &StoreConfig, rules: &Rules) -> Result<Store, StoreError> {
+    let database = config.database();
+    let given = config.root_key.as_ref().map(|secret| secret.expose());
+    let root_key = root_key(given, &config.root_key_file(), &database)?;
+    let limits = Limits {
+        api_keys_per_org_min: rules.api_keys_per_org_min,
+        api_keys_per_org_max: rules.api_keys_per_org_max,
+        application_keys_per_user_max: rules.application_keys_per_user_max,
+        client_tokens_per_org_max: rules.client_tokens_per_org_max,
+    };
+    Store::open(&database, &root_key, limits)
+}
 
 /// What a new user is to be.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@ use compact_str::CompactString;
 use redb::{ReadableTable, Table, WriteTransaction};
 use serde::Serialize;
 
-use super::embedded::{
+use super::file::{
     CHANGES, CHANGES_KEPT, KEY_BY_FINGERPRINT, KEYS, KEYS_OF_ORG, META, META_REVISION, NAMES, ORGS,
     USERS, damaged, load, revision_of,
 };
