@@ -3,7 +3,6 @@
 
 #![expect(
     clippy::unwrap_used,
-    clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
     reason = "in a test each of them is the test failing"
@@ -14,4 +13,5 @@
     reason = "the other test binary that includes it uses the rest"
 )]
 mod harness;
+mod policy;
 mod rules;
