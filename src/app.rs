@@ -18,11 +18,11 @@ use crate::control::KeyService;
 use crate::control::socket::ControlSocket;
 use crate::drain::{self, Trigger};
 use crate::keys::KeyTable;
-use crate::keys::rules::Limits;
-use crate::proxy::record::{RequestRecord, Sink};
+use crate::proxy::record::Sink;
+pub use crate::proxy::record::{RequestRecord, decision_word};
 use crate::proxy::{self, Proxy, StartError};
 use crate::store::sync::Sync;
-use crate::store::{Store, StoreError, root_key};
+use crate::store::{self, StoreError};
 
 /// How often a drain looks whether the last request has ended.
 const DRAIN_LOOK: Duration = Duration::from_millis(10);
@@ -106,28 +106,6 @@ pub fn check(config: &Config) -> Result<(), String> {
         .map_err(|error| error.to_string())
 }
 
-/// Opens the store of a configuration, making its folder and its root key if this is the first time.
-///
-/// # Errors
-/// Whatever stands in the way; nothing that exists is changed then.
-fn open_store(config: &Config) -> Result<(Store, crate::keys::secret::Fingerprinter), AppError> {
-    let store = &config.store;
-    make_private_folder(&store.data_dir)?;
-    let given = store.root_key.as_ref().map(config::SecretValue::expose);
-    let key = root_key(given, &store.root_key_file(), &store.database())?;
-    let rules = &config.rules;
-    let limits = Limits {
-        api_keys_per_org_min: rules.api_keys_per_org_min,
-        api_keys_per_org_max: rules.api_keys_per_org_max,
-        application_keys_per_user_max: rules.application_keys_per_user_max,
-        client_tokens_per_org_max: rules.client_tokens_per_org_max,
-    };
-    Ok((
-        Store::open(&store.database(), &key, limits)?,
-        key.fingerprinter(),
-    ))
-}
-
 fn make_private_folder(path: &Path) -> Result<(), AppError> {
     DirBuilder::new()
         .recursive(true)
@@ -159,8 +137,9 @@ impl App {
             async move { signal.ordered().await }
         };
 
-        let (store, fingerprinter) = open_store(config)?;
-        let store = Arc::new(store);
+        make_private_folder(&config.store.data_dir)?;
+        let store = Arc::new(store::open(&config.store, &config.rules)?);
+        let fingerprinter = store.fingerprinter();
         let table = Arc::new(KeyTable::new(Instant::now()));
         let sync = Sync::start(Arc::clone(&store), Arc::clone(&table), ends())?;
         let keys = KeyService::serving(store, &sync);

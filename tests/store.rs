@@ -15,7 +15,7 @@ use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use keygate::control::socket::{ControlClient, ControlSocket};
-use keygate::control::{KeyService, Request, Response};
+use keygate::control::{KeyService, KeyView, Request, Response};
 use keygate::keys::rules::{Limits, Name, Refusal};
 use keygate::keys::secret::RootKey;
 use keygate::keys::{
@@ -807,59 +807,76 @@ fn the_configuration_names_the_store_its_root_key_and_its_limits() {
     assert_eq!(keygate(&["orgs", "list"]).status.code(), Some(78));
 }
 
-/// The child of the test below: makes keys for ever, and says so only once they are durable.
-#[test]
-#[ignore = "run by acknowledged_keys_survive_a_kill"]
-fn write_until_killed() {
-    use std::io::Write as _;
-    let folder = PathBuf::from(std::env::var_os("KEYGATE_TEST_FOLDER").unwrap());
-    let root_key = RootKey::from_hex(&"5a".repeat(32)).unwrap();
-    let store = Store::open(&folder.join("keygate.redb"), &root_key, Limits::default()).unwrap();
-    let mut acknowledged = fs::OpenOptions::new()
-        .append(true)
-        .create(true)
-        .open(folder.join("acknowledged"))
-        .unwrap();
-    loop {
-        let unique = KeyKind::ApiKey.as_str().to_owned() + &uuid::Uuid::new_v4().to_string();
-        let (org, first) = store.create_org(name(&unique), Actor::Operator).unwrap();
-        let second = store.create_key(api_key(org.id, "second")).unwrap();
-        store.revoke_key(first.key.id, Actor::Operator).unwrap();
-        let line = format!("{} {}\n", first.secret.expose(), second.secret.expose());
-        acknowledged.write_all(line.as_bytes()).unwrap();
-    }
+/// One org, a second key, the first one revoked, through the socket of a server that may be killed at any moment. `None`
+/// when it was.
+async fn write_once(socket: &Path) -> Option<(String, String)> {
+    let ask = async |request: Request| {
+        let client = ControlClient::connect(socket).await.ok().flatten()?;
+        client.perform(&request).await.ok()
+    };
+    let name = uuid::Uuid::new_v4().to_string();
+    let Response::Org(org) = ask(Request::CreateOrg { name }).await? else {
+        panic!("an org was asked for");
+    };
+    let first = org.api_key.unwrap();
+    let second = Request::CreateApiKey {
+        org: org.id.to_string(),
+        name: "second".into(),
+        expires_at: None,
+        allowed_addresses: Vec::new(),
+        secret: None,
+    };
+    let Response::Key(second) = ask(second).await? else {
+        panic!("a key was asked for");
+    };
+    let revoke = Request::RevokeKey {
+        kind: KeyKind::ApiKey,
+        id: first.id.to_string(),
+    };
+    ask(revoke).await?;
+    let secret = |key: &KeyView| key.secret.as_ref().unwrap().expose().to_owned();
+    Some((secret(&first), secret(&second)))
 }
 
-#[test]
-fn acknowledged_keys_survive_a_kill() {
-    let home = Home::new();
-    drop(home.open());
-    let acknowledged = home.folder.path().join("acknowledged");
-    let mut seen = 0;
+#[tokio::test]
+async fn acknowledged_keys_survive_a_kill() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("control.sock");
+    let mut acknowledged = Vec::new();
     for round in 0..20 {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "write_until_killed", "--ignored"])
-            .env("KEYGATE_TEST_FOLDER", home.folder.path())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        // The kill falls anywhere in the writes that follow a few acknowledged ones.
-        let lines = || fs::read_to_string(&acknowledged).map_or(0, |text| text.lines().count());
+        let mut server = keygate(
+            folder.path(),
+            &["demo", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"],
+        )
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
         let patience = Instant::now() + Duration::from_secs(60);
-        while lines() < seen + 2 + round % 3 {
-            assert!(Instant::now() < patience, "the child writes nothing");
-            std::thread::yield_now();
+        // The kill comes from a thread of its own, so that it falls anywhere in the writes.
+        let (before, mut kill) = (acknowledged.len(), None);
+        loop {
+            match write_once(&socket).await {
+                Some(pair) => acknowledged.push(pair),
+                None if kill.is_some() => break,
+                None => assert!(Instant::now() < patience, "the server does not answer"),
+            }
+            if kill.is_none() && acknowledged.len() > before {
+                let pid = server.id().to_string();
+                kill = Some(std::thread::spawn(move || {
+                    std::thread::sleep(Duration::from_micros(1_700 * (round + 1)));
+                    let sent = Command::new("kill").args(["-9", &pid]).status().unwrap();
+                    assert!(sent.success());
+                }));
+            }
         }
-        child.kill().unwrap();
-        child.wait().unwrap();
+        kill.unwrap().join().unwrap();
+        server.wait().unwrap();
 
-        let store = home.open();
-        let text = fs::read_to_string(&acknowledged).unwrap();
-        // A line that the kill cut short was not acknowledged.
-        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        for line in whole.lines() {
-            let (first, second) = line.split_once(' ').unwrap();
+        let hex = fs::read_to_string(folder.path().join("root.key")).unwrap();
+        let root_key = RootKey::from_hex(hex.trim()).unwrap();
+        let file = folder.path().join("keygate.redb");
+        let store = Store::open(&file, &root_key, Limits::default()).unwrap();
+        for (first, second) in &acknowledged {
             let first = store.key_of_secret(first.as_bytes()).unwrap().unwrap();
             let second = store.key_of_secret(second.as_bytes()).unwrap().unwrap();
             assert!(first.revoked.is_some() && second.revoked.is_none());
@@ -869,7 +886,6 @@ fn acknowledged_keys_survive_a_kill() {
             let keys = store.keys_of(org.id).unwrap();
             assert!(keys.iter().any(|key| key.revoked.is_none()));
         }
-        seen = whole.lines().count();
     }
-    assert!(seen >= 40);
+    assert!(acknowledged.len() >= 20);
 }

@@ -8,11 +8,10 @@ use std::process::ExitCode;
 
 use super::serve::{block_on, refuse, until_stopped};
 use super::{Demo, DemoOutput, complain};
-use crate::app::{self, App, Records};
+use crate::app::{self, App, Records, RequestRecord, decision_word};
 use crate::config::{Config, UpstreamUrl};
 use crate::control::{FoundedView, KeyService, KeyView, Request, Response, ServiceError};
 use crate::demo;
-use crate::proxy::record::{RequestRecord, decision_word};
 
 /// Where the demo listens unless told otherwise; the operator's listener is one further.
 const PORT: u16 = 8080;

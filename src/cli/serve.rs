@@ -7,12 +7,9 @@ use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::complain;
+use super::{EXIT_CONFIG, complain};
 use crate::app::{self, App, AppError, Records};
 use crate::config::{self, Config};
-
-/// What bad configuration exits with (`EX_CONFIG` of sysexits.h).
-const EXIT_CONFIG: u8 = 78;
 
 /// Threads for everything but requests: the store, the control socket, the operator's listener.
 const CONTROL_THREADS: usize = 2;

@@ -93,7 +93,7 @@ readable! {
         address: SocketAddr = default(SocketAddr::from(([0, 0, 0, 0], 8080))),
         /// Threads that serve requests, each with its own connections. 0 is one per processor core.
         workers: usize = default(0),
-        /// Connections of clients open at once, in the whole process. Further ones wait to be accepted.
+        /// Connections of clients open at once, in the whole process. Further ones are closed at once, and counted.
         connections_max: usize = default(16_384).checked(positive),
         /// Connections that the system holds for each worker until they are accepted.
         backlog: u32 = default(1024).checked(positive),

@@ -419,3 +419,130 @@ impl Credential {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    //! What needs a clock or a view of a certain age; the rest is `tests/gateway/policy.md`.
+
+    use std::time::Instant;
+
+    use super::super::{KeyTable, Record, Revision, User, samples};
+    use super::*;
+
+    const STALENESS: Staleness = Staleness {
+        fresh_within: Duration::from_secs(5),
+        serve_for_intake: Duration::from_secs(86_400),
+        serve_for_api: Duration::from_secs(900),
+    };
+    const API: Access = Access::Api { scope: None };
+
+    struct World {
+        table: KeyTable,
+        user: User,
+        pair: Credential,
+    }
+
+    fn world() -> World {
+        let table = KeyTable::new(Instant::now());
+        let org = samples::org("acme");
+        let user = samples::user(&org, "ada@example.com");
+        table.apply(Record::Org(org.clone()));
+        table.apply(Record::User(user.clone()));
+        let api = samples::key(KeyKind::ApiKey, &org, None, 1);
+        let application = samples::key(KeyKind::ApplicationKey, &org, Some(&user), 2);
+        let pair = Credential {
+            key: Presented::One(api.fingerprint),
+            application_key: Presented::One(application.fingerprint),
+        };
+        table.apply(Record::Key(api));
+        table.apply(Record::Key(application));
+        World { table, user, pair }
+    }
+
+    fn verdict(
+        world: &World,
+        access: &Access,
+        credential: &Credential,
+        age: Option<u64>,
+    ) -> Result<(), Reason> {
+        let circumstances = Circumstances {
+            view: age.map(|age| View {
+                revision: Revision(2),
+                age: Duration::from_secs(age),
+            }),
+            staleness: &STALENESS,
+            now: Timestamp(1_000),
+            address: IpAddr::from([127, 0, 0, 1]),
+            origin: None,
+        };
+        let verdict = authorize(access, credential, &world.table.read(), &circumstances);
+        verdict.map(|_| ()).map_err(|denial| denial.reason)
+    }
+
+    fn nobody() -> Credential {
+        Credential::of_key(Fingerprint::from_bytes([9; 16]))
+    }
+
+    #[test]
+    fn an_unknown_secret_is_bad_only_while_the_view_is_fresh() {
+        let world = world();
+        assert_eq!(
+            verdict(&world, &Access::Intake, &nobody(), Some(5)),
+            Err(Reason::Unknown)
+        );
+        assert_eq!(
+            verdict(&world, &Access::Intake, &nobody(), Some(6)),
+            Err(Reason::ViewTooOld)
+        );
+    }
+
+    #[test]
+    fn known_keys_are_served_from_a_stale_view_up_to_the_bound_of_the_access() {
+        let world = world();
+        assert_eq!(verdict(&world, &API, &world.pair, Some(900)), Ok(()));
+        assert_eq!(
+            verdict(&world, &API, &world.pair, Some(901)),
+            Err(Reason::ViewTooOld)
+        );
+        assert_eq!(
+            verdict(&world, &Access::Intake, &world.pair, Some(901)),
+            Ok(())
+        );
+        assert_eq!(
+            verdict(&world, &Access::Intake, &world.pair, Some(86_401)),
+            Err(Reason::ViewTooOld)
+        );
+    }
+
+    #[test]
+    fn before_the_table_is_loaded_nobody_is_called_bad() {
+        let world = world();
+        assert_eq!(
+            verdict(&world, &API, &world.pair, None),
+            Err(Reason::NotLoaded)
+        );
+        assert_eq!(
+            verdict(&world, &Access::Intake, &nobody(), None),
+            Err(Reason::NotLoaded)
+        );
+    }
+
+    #[test]
+    fn enabling_a_user_again_revives_nothing() {
+        let world = world();
+        let mut user = world.user.clone();
+        (user.disabled, user.revision) = (true, Revision(7));
+        user.application_keys_revoked_through = Revision(7);
+        world.table.apply(Record::User(user.clone()));
+        assert_eq!(
+            verdict(&world, &API, &world.pair, Some(0)),
+            Err(Reason::OwnerDisabled)
+        );
+        (user.disabled, user.revision) = (false, Revision(8));
+        world.table.apply(Record::User(user));
+        assert_eq!(
+            verdict(&world, &API, &world.pair, Some(0)),
+            Err(Reason::Revoked)
+        );
+    }
+}

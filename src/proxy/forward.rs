@@ -206,7 +206,7 @@ fn headers(
     headers.insert(X_REQUEST_ID, identity.request_id.clone());
     headers.insert(TRACEPARENT, identity.traceparent.clone());
     headers.insert(X_FORWARDED_FOR, identity.forwarded_for.clone());
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(identity.scheme));
     if let Some(host) = parts.headers.get(header::HOST) {
         headers.insert(X_FORWARDED_HOST, host.clone());
     }
@@ -366,6 +366,9 @@ pub fn identify(
         forwarded_for.push_str(", ");
     }
     let _ = write!(forwarded_for, "{peer}");
+    let https = headers
+        .get(X_FORWARDED_PROTO)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"https"));
     let clients_trace = headers
         .get(TRACEPARENT)
         .filter(|value| is_traceparent(value.as_bytes()));
@@ -380,6 +383,11 @@ pub fn identify(
         request_id,
         traceparent,
         trace_is_clients: clients_trace.is_some(),
+        scheme: if https && !trusted.is_empty() && is_trusted(&peer) {
+            "https"
+        } else {
+            "http"
+        },
         forwarded_for: HeaderValue::try_from(forwarded_for)
             .unwrap_or_else(|_| HeaderValue::from_static("unknown")),
     }

@@ -84,6 +84,8 @@ pub struct Identity {
     pub traceparent: HeaderValue,
     /// Whether the trace is the client's, so that its `tracestate` is still about it.
     pub trace_is_clients: bool,
+    /// `X-Forwarded-Proto`: what the client spoke, by the word of a trusted proxy that ended its TLS.
+    pub scheme: &'static str,
     /// `X-Forwarded-For`.
     pub forwarded_for: HeaderValue,
 }

@@ -308,6 +308,10 @@ pub struct Recorder {
 
 /// How long the writer sleeps when nothing waits. Workers never wake it: that would be a system call for each request.
 const TICK: Duration = Duration::from_millis(5);
+/// How long the writer waits before it tries a sink again that took nothing.
+const BROKEN_PAUSE: Duration = Duration::from_millis(100);
+/// How often it still tries once the program is ending.
+const LAST_CHANCES: u32 = 10;
 /// The most records taken from one worker at a time.
 const BATCH: usize = 512;
 
@@ -316,12 +320,8 @@ impl Recorder {
     ///
     /// # Errors
     /// When the file cannot be opened.
-    pub fn start(
-        mut sink: Sink,
-        workers: usize,
-        queue_max: usize,
-    ) -> io::Result<(Self, Vec<Queue>)> {
-        let mut file = match &sink {
+    pub fn start(sink: Sink, workers: usize, queue_max: usize) -> io::Result<(Self, Vec<Queue>)> {
+        let file = match &sink {
             Sink::File(path) => Some(open(path)?),
             Sink::Stdout | Sink::Print(_) | Sink::Off => None,
         };
@@ -333,59 +333,45 @@ impl Recorder {
         let thread = std::thread::Builder::new()
             .name("records".into())
             .spawn(move || {
-                let mut lines = Vec::with_capacity(64 * 1024);
-                let mut broken = false;
-                while !queues.is_empty() {
-                    if asked.swap(false, Ordering::AcqRel)
-                        && let Sink::File(path) = &sink
-                    {
-                        match open(path) {
-                            Ok(opened) => file = Some(opened),
-                            Err(error) => {
-                                complain(&format!("cannot reopen {}: {error}", path.display()))
-                            }
+                let mut output = Output {
+                    sink,
+                    file,
+                    waiting: Vec::with_capacity(64 * 1024),
+                    written: 0,
+                    broken: false,
+                };
+                let mut last_chances = LAST_CHANCES;
+                while !queues.is_empty() || !output.waiting.is_empty() {
+                    if asked.swap(false, Ordering::AcqRel) {
+                        output.reopen();
+                    }
+                    // While lines wait for a sink that does not take them, nothing is taken from the queues: they fill, and
+                    // the rules for full queues apply.
+                    let taken = if output.waiting.is_empty() {
+                        output.take(&mut queues)
+                    } else {
+                        0
+                    };
+                    if output.write() {
+                        if taken == 0 {
+                            std::thread::sleep(TICK);
+                        }
+                        continue;
+                    }
+                    if queues.iter().all(mpsc::Receiver::is_closed) {
+                        last_chances -= 1;
+                        if last_chances == 0 {
+                            let lines =
+                                output.waiting.iter().filter(|byte| **byte == b'\n').count();
+                            let queued: usize = queues.iter().map(mpsc::Receiver::len).sum();
+                            complain(&format!(
+                                "{} records could not be written and are lost",
+                                lines + queued
+                            ));
+                            return;
                         }
                     }
-                    let mut taken = 0;
-                    queues.retain_mut(|queue| {
-                        for _ in 0..BATCH {
-                            match queue.try_recv() {
-                                Ok(record) => {
-                                    taken += 1;
-                                    if let Sink::Print(print) = &mut sink {
-                                        let _ = print(&record);
-                                    } else if !matches!(sink, Sink::Off) {
-                                        record.write_line(&mut lines);
-                                    }
-                                }
-                                Err(mpsc::error::TryRecvError::Empty) => break,
-                                Err(mpsc::error::TryRecvError::Disconnected) => return false,
-                            }
-                        }
-                        true
-                    });
-                    if !lines.is_empty() {
-                        let written = match (&mut file, &sink) {
-                            (Some(file), _) => file.write_all(&lines),
-                            (None, Sink::Stdout) => io::stdout().lock().write_all(&lines),
-                            (None, Sink::File(_) | Sink::Print(_) | Sink::Off) => Ok(()),
-                        };
-                        if let Err(error) = &written
-                            && !broken
-                        {
-                            complain(&format!("records cannot be written: {error}"));
-                        }
-                        broken = written.is_err();
-                        if broken {
-                            // Kept, bounded by the batch: the queues fill meanwhile, and the routes' rules apply.
-                            std::thread::sleep(Duration::from_millis(100));
-                            continue;
-                        }
-                        lines.clear();
-                    }
-                    if taken == 0 {
-                        std::thread::sleep(TICK);
-                    }
+                    std::thread::sleep(BROKEN_PAUSE);
                 }
             })?;
         Ok((Self { thread, reopen }, senders))
@@ -404,6 +390,92 @@ impl Recorder {
     /// Waits until every record handed over has been written. Returns when all queues are closed.
     pub fn finish(self) {
         let _ = self.thread.join();
+    }
+}
+
+/// The writer's side of a sink.
+struct Output {
+    sink: Sink,
+    file: Option<File>,
+    /// Lines formatted and not yet written whole; empty again as soon as they are.
+    waiting: Vec<u8>,
+    /// How much of `waiting` is written: a write that fails half-way goes on where it stopped.
+    written: usize,
+    broken: bool,
+}
+
+impl Output {
+    /// Formats a batch from every queue, dropping the queues that have ended. Returns how many records it took.
+    fn take(&mut self, queues: &mut Vec<mpsc::Receiver<Box<RequestRecord>>>) -> usize {
+        let mut taken = 0;
+        queues.retain_mut(|queue| {
+            for _ in 0..BATCH {
+                match queue.try_recv() {
+                    Ok(record) => {
+                        taken += 1;
+                        match &mut self.sink {
+                            // Somebody looking on; what they miss is in nobody's log.
+                            Sink::Print(print) => drop(print(&record)),
+                            Sink::Off => {}
+                            Sink::Stdout | Sink::File(_) => record.write_line(&mut self.waiting),
+                        }
+                    }
+                    Err(mpsc::error::TryRecvError::Empty) => break,
+                    Err(mpsc::error::TryRecvError::Disconnected) => return false,
+                }
+            }
+            true
+        });
+        taken
+    }
+
+    /// Writes what waits. Returns whether all of it is written.
+    fn write(&mut self) -> bool {
+        while let Some(rest) = self
+            .waiting
+            .get(self.written..)
+            .filter(|rest| !rest.is_empty())
+        {
+            let wrote = match &mut self.file {
+                Some(file) => file.write(rest),
+                None => {
+                    let mut stdout = io::stdout().lock();
+                    stdout
+                        .write(rest)
+                        .and_then(|wrote| stdout.flush().map(|()| wrote))
+                }
+            };
+            match wrote {
+                Ok(wrote) if wrote > 0 => {
+                    self.written += wrote;
+                    self.broken = false;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                nothing => {
+                    if !self.broken {
+                        let why = nothing.err().map_or_else(
+                            || "it takes nothing".to_owned(),
+                            |error| error.to_string(),
+                        );
+                        complain(&format!("records cannot be written, and wait: {why}"));
+                    }
+                    self.broken = true;
+                    return false;
+                }
+            }
+        }
+        self.waiting.clear();
+        self.written = 0;
+        true
+    }
+
+    fn reopen(&mut self) {
+        if let Sink::File(path) = &self.sink {
+            match open(path) {
+                Ok(opened) => self.file = Some(opened),
+                Err(error) => complain(&format!("cannot reopen {}: {error}", path.display())),
+            }
+        }
     }
 }
 

@@ -117,7 +117,9 @@ pub const fn status(refusal: Refusal, family: Family) -> StatusCode {
         ) => StatusCode::FORBIDDEN,
         (Refusal::MissingApplicationKey, _) => StatusCode::UNAUTHORIZED,
         (Refusal::Bad | Refusal::NoRouteForSender, _) => StatusCode::FORBIDDEN,
-        (Refusal::CannotTell | Refusal::UpstreamRefused, _) => StatusCode::SERVICE_UNAVAILABLE,
+        // An OTLP exporter drops its data on every status but 429, 502, 503 and 504.
+        (Refusal::CannotTell | Refusal::UpstreamRefused, _)
+        | (Refusal::TooSlow | Refusal::Internal, Family::Otlp) => StatusCode::SERVICE_UNAVAILABLE,
         (Refusal::TooLarge, _) => StatusCode::PAYLOAD_TOO_LARGE,
         (Refusal::TooSlow, _) => StatusCode::REQUEST_TIMEOUT,
         (Refusal::UpstreamTimedOut, _) => StatusCode::GATEWAY_TIMEOUT,

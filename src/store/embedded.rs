@@ -67,6 +67,11 @@ impl Store {
         self.identity
     }
 
+    /// The fingerprint function of its root key.
+    pub fn fingerprinter(&self) -> Fingerprinter {
+        self.fingerprinter.clone()
+    }
+
     /// The rules about numbers that it holds.
     pub const fn limits(&self) -> &Limits {
         &self.limits

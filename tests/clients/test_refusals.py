@@ -99,7 +99,7 @@ class RefusalCase(GatewayCase):
             self.refused(UnauthorizedException, self.read_users, self.gateway.api_key)
 
     def test_a_missing_api_key_is_forbidden_even_beside_an_application_key(self):
-        with self.recorded("/api/v2/users", {"auth.decision": "missing", "auth.reason": "no_api_key"}):
+        with self.recorded("/api/v2/users", {"auth.decision": "missing", "auth.reason": "no_key"}):
             status, _, _ = self.gateway.request("GET", "/api/v2/users", {"DD-APPLICATION-KEY": self.gateway.application_key})
         self.assertEqual(status, 403)
 
