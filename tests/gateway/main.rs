@@ -8,10 +8,13 @@
     reason = "in a test each of them is the test failing"
 )]
 
+mod captures;
 #[expect(
     dead_code,
     reason = "the other test binary that includes it uses the rest"
 )]
 mod harness;
+#[path = "../captures/index.rs"]
+mod index;
 mod policy;
 mod rules;
