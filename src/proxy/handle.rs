@@ -3,6 +3,7 @@
 //! The inner function is the steps with `?`. The outer one begins the record, turns a refusal into the contract's
 //! answer, and attaches the record to the answer's body, so that its bytes and its duration are true.
 
+use std::cell::Cell;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
@@ -74,6 +75,8 @@ pub struct Worker {
     pub counters: Arc<WorkerCounters>,
     /// Its end of the records' queue.
     pub records: Queue,
+    /// Whether it is about to end with requests under way.
+    pub ending: Cell<bool>,
 }
 
 /// A request's identity for the upstream and the record.
@@ -533,7 +536,12 @@ impl Drop for Open {
         record.duration = self.started.elapsed();
         record.request_bytes = self.meter.as_ref().map_or(0, |meter| meter.bytes.get());
         if !self.complete && record.error.is_none() {
-            record.error = Some("client_gone");
+            let ending = self.worker.ending.get();
+            record.error = Some(if ending {
+                "drain_deadline"
+            } else {
+                "client_gone"
+            });
         }
         count(&self.worker.counters, &record);
         match self.permit.take() {
