@@ -19,9 +19,15 @@ mod harness;
 mod client;
 mod gate;
 mod hostile;
+mod program;
 
 mod clients;
+mod drain;
+mod https;
 mod limits;
+mod memory;
+mod secrets;
+mod sink;
 mod upstreams;
 mod wire;
 
