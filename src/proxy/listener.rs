@@ -64,6 +64,10 @@ pub fn bind(
 ///
 /// # Errors
 /// When the thread or its runtime cannot be made.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "what one worker is made of; a struct would only rename it"
+)]
 pub fn spawn(
     at: usize,
     socket: std::net::TcpListener,
