@@ -7,7 +7,7 @@ use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
@@ -32,40 +32,60 @@ enum Phase {
     Busy,
 }
 
+/// What a connection and the request on it tell each other.
+struct State {
+    phase: Cell<Phase>,
+    unread: Cell<bool>,
+}
+
+/// How long a connection that is closed in the middle of a body goes on taking and dropping that body. Closed at once,
+/// the system would answer the client's next byte with a reset, and most clients then never read the answer.
+const LINGER_MAX: Duration = Duration::from_secs(5);
+
 /// Held while a request is answered. The clock of the next request starts when it is dropped, with the answer's body, so
 /// that a long answer is not taken for an idle connection.
-pub struct Busy(Rc<Cell<Phase>>);
+pub struct Busy(Rc<State>);
 
 impl Busy {
-    fn begin(phase: &Rc<Cell<Phase>>) -> Self {
-        phase.set(Phase::Busy);
-        Self(Rc::clone(phase))
+    fn begin(state: &Rc<State>) -> Self {
+        state.phase.set(Phase::Busy);
+        state.unread.set(false);
+        Self(Rc::clone(state))
+    }
+
+    /// The request is answered before all of its body has been read.
+    pub fn leaves_body_unread(&self) {
+        self.0.unread.set(true);
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.set(Phase::Idle(Instant::now()));
+        self.0.phase.set(Phase::Idle(Instant::now()));
     }
 }
 
 /// Serves a connection until it ends, or until a drain lets its last request end.
 pub async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: IpAddr, mut drain: Signal) {
     let listen = &worker.shared.listen;
-    let phase = Rc::new(Cell::new(Phase::Idle(Instant::now())));
+    let state = Rc::new(State {
+        phase: Cell::new(Phase::Idle(Instant::now())),
+        unread: Cell::new(false),
+    });
     let timed = Timed {
         stream,
-        phase: Rc::clone(&phase),
+        state: Rc::clone(&state),
         head_timeout: listen.head_timeout,
         keep_alive_timeout: listen.keep_alive_timeout,
         write_timeout: listen.write_timeout,
         read_timer: LazyTimer::default(),
         write_timer: LazyTimer::default(),
         write_stalled_since: None,
+        lingers_until: None,
     };
     let of_service = Rc::clone(&worker);
     let service = service_fn(move |request| {
-        let handling = handle(Rc::clone(&of_service), peer, request, Busy::begin(&phase));
+        let handling = handle(Rc::clone(&of_service), peer, request, Busy::begin(&state));
         async move { Ok::<_, Infallible>(handling.await) }
     });
     let head_bytes_max = usize::try_from(listen.head_bytes_max.0)
@@ -126,13 +146,14 @@ impl LazyTimer {
 /// The socket, with the clocks of a connection between requests and of a client that does not read.
 struct Timed {
     stream: TcpStream,
-    phase: Rc<Cell<Phase>>,
+    state: Rc<State>,
     head_timeout: Duration,
     keep_alive_timeout: Duration,
     write_timeout: Duration,
     read_timer: LazyTimer,
     write_timer: LazyTimer,
     write_stalled_since: Option<Instant>,
+    lingers_until: Option<Instant>,
 }
 
 impl Timed {
@@ -162,11 +183,11 @@ impl AsyncRead for Timed {
         let this = self.get_mut();
         let before = buf.filled().len();
         let read = Pin::new(&mut this.stream).poll_read(cx, buf);
-        let deadline = match (this.phase.get(), &read) {
+        let deadline = match (this.state.phase.get(), &read) {
             (Phase::Busy | Phase::Head(_), Poll::Ready(_)) => return read,
             (Phase::Idle(_), Poll::Ready(_)) => {
                 if buf.filled().len() > before {
-                    this.phase.set(Phase::Head(Instant::now()));
+                    this.state.phase.set(Phase::Head(Instant::now()));
                 }
                 return read;
             }
@@ -213,6 +234,25 @@ impl AsyncWrite for Timed {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+        let this = self.get_mut();
+        let until = match this.lingers_until {
+            Some(until) => until,
+            None => {
+                ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+                if !this.state.unread.get() {
+                    return Poll::Ready(Ok(()));
+                }
+                *this.lingers_until.insert(Instant::now() + LINGER_MAX)
+            }
+        };
+        let mut dropped = [0; 8 * 1024];
+        loop {
+            let mut buf = ReadBuf::new(&mut dropped);
+            match Pin::new(&mut this.stream).poll_read(cx, &mut buf) {
+                Poll::Ready(Ok(())) if !buf.filled().is_empty() && Instant::now() < until => {}
+                Poll::Ready(_) => return Poll::Ready(Ok(())),
+                Poll::Pending => return this.read_timer.poll(cx, until).map(Ok),
+            }
+        }
     }
 }

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::sync::mpsc;
 
@@ -145,11 +146,16 @@ pub async fn handle(
         Family::Api
     };
 
+    let has_body = !request.body().is_end_stream();
+
     // A panic in one request answers 500 and costs only that request.
     let outcome = AssertUnwindSafe(steps(&worker, peer, request, &mut open))
         .catch_unwind()
         .await;
     let outcome = outcome.unwrap_or_else(|_panic| Err(Refusal::Internal.into()));
+    if has_body && !open.has_read_body() {
+        open.busy.leaves_body_unread();
+    }
     let family = open
         .record()
         .and_then(|record| record.family)
@@ -364,7 +370,7 @@ pub struct Open {
     permit: Option<mpsc::OwnedPermit<Box<RequestRecord>>>,
     complete: bool,
     request_id: HeaderValue,
-    _busy: Busy,
+    busy: Busy,
 }
 
 impl Open {
@@ -386,12 +392,16 @@ impl Open {
             permit: None,
             complete: false,
             request_id,
-            _busy: busy,
+            busy,
         }
     }
 
     fn record(&self) -> Option<&RequestRecord> {
         self.record.as_deref()
+    }
+
+    fn has_read_body(&self) -> bool {
+        self.meter.as_ref().is_some_and(|meter| meter.ended.get())
     }
 
     fn note(&mut self, note: impl FnOnce(&mut RequestRecord)) {
