@@ -66,7 +66,6 @@ async fn a_hundred_uploads_of_50_mib_hold_less_than_100_mib() {
         assert_eq!(upload.await.unwrap(), 202);
     }
     let highest = program.memory("VmHWM:");
-    println!("KiB: idle {idle}, all stalled {stalled}, highest {highest}");
     assert!(
         highest - idle < LIMIT_KIB,
         "KiB: idle {idle}, stalled {stalled}, highest {highest}"
