@@ -24,6 +24,7 @@ mod program;
 mod clients;
 mod drain;
 mod https;
+mod kept;
 mod limits;
 mod memory;
 mod secrets;
