@@ -20,7 +20,7 @@ use super::credential::{Extracted, STRIPPED};
 use super::handle::{Identity, No, Open, Worker};
 use super::reply::Refusal;
 use super::route::{Family, Route};
-use super::strict::{self, X_REQUEST_ID};
+use super::strict::{HopByHop, X_REQUEST_ID};
 use super::upstream::{Lease, OwnCredential, Upstream};
 use crate::keys::Principal;
 use crate::telemetry;
@@ -192,8 +192,9 @@ fn headers(
     principal: &Principal,
 ) -> Result<HeaderMap, Refusal> {
     let mut headers = HeaderMap::with_capacity(parts.headers.len() + 12);
+    let hop_by_hop = HopByHop::of(&parts.headers);
     for (name, value) in &parts.headers {
-        if passes(name.as_str(), &parts.headers, identity) {
+        if passes(name.as_str(), &hop_by_hop, identity) {
             let value = if name == header::REFERER {
                 without_query(value)
             } else {
@@ -240,7 +241,7 @@ fn text(value: &str) -> Result<HeaderValue, Refusal> {
 }
 
 /// Whether a client's header is passed on.
-fn passes(name: &str, headers: &HeaderMap, identity: &Identity) -> bool {
+fn passes(name: &str, hop_by_hop: &HopByHop<'_>, identity: &Identity) -> bool {
     // A hop behind us may fold `_` to `-`: both spellings of what is ours are removed.
     let folded;
     let name = if name.contains('_') {
@@ -258,7 +259,7 @@ fn passes(name: &str, headers: &HeaderMap, identity: &Identity) -> bool {
     match name {
         "forwarded" | "x-real-ip" | "x-request-id" | "traceparent" | "host" | "expect" => false,
         "tracestate" => identity.trace_is_clients,
-        name => !strict::is_hop_by_hop(name, headers),
+        name => !hop_by_hop.holds(name),
     }
 }
 
@@ -283,6 +284,7 @@ fn clean(response: Response<Incoming>, family: Family) -> Result<Response<Incomi
         return Err(Refusal::UpstreamBroke);
     }
     let mut headers = HeaderMap::with_capacity(parts.headers.len() + 4);
+    let hop_by_hop = HopByHop::of(&parts.headers);
     for (name, value) in &parts.headers {
         let dropped = match name.as_str() {
             // hyper writes the true one.
@@ -291,9 +293,7 @@ fn clean(response: Response<Incoming>, family: Family) -> Result<Response<Incomi
             "set-cookie" => family != Family::Api,
             // API keys do not belong in pages; the browser family gets its own.
             "access-control-allow-origin" | "access-control-allow-credentials" => true,
-            name => {
-                name.starts_with(IDENTITY_PREFIX) || strict::is_hop_by_hop(name, &parts.headers)
-            }
+            name => name.starts_with(IDENTITY_PREFIX) || hop_by_hop.holds(name),
         };
         if !dropped {
             headers.append(name.clone(), value.clone());
@@ -509,7 +509,7 @@ mod tests {
             "host",
             "tracestate",
         ] {
-            assert!(!passes(name, &headers, &identity), "{name}");
+            assert!(!passes(name, &HopByHop::of(&headers), &identity), "{name}");
         }
         for name in [
             "content-type",
@@ -519,7 +519,7 @@ mod tests {
             "x-other",
             "content-length",
         ] {
-            assert!(passes(name, &headers, &identity), "{name}");
+            assert!(passes(name, &HopByHop::of(&headers), &identity), "{name}");
         }
     }
 
