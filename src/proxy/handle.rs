@@ -354,7 +354,7 @@ pub struct Open {
     permit: Option<mpsc::OwnedPermit<Box<RequestRecord>>>,
     complete: bool,
     request_id: HeaderValue,
-    _busy: Busy,
+    busy: Busy,
 }
 
 impl Open {
@@ -366,6 +366,7 @@ impl Open {
             .headers()
             .get(header::USER_AGENT)
             .map(record::header_text);
+        busy.body_left(!http_body::Body::is_end_stream(request.body()));
         let request_id = forward::request_id(request.headers());
         record.request_id = request_id.to_str().unwrap_or_default().into();
         Self {
@@ -376,7 +377,7 @@ impl Open {
             permit: None,
             complete: false,
             request_id,
-            _busy: busy,
+            busy,
         }
     }
 
@@ -519,6 +520,9 @@ impl Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
+        if self.meter.as_ref().is_some_and(|meter| meter.ended.get()) {
+            self.busy.body_left(false);
+        }
         let Some(mut record) = self.record.take() else {
             return;
         };
