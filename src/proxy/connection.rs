@@ -1,7 +1,7 @@
 //! One client connection: hyper with its limits, and the clocks that hyper does not keep. What a request means is
 //! `handle`'s business.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::io;
 use std::net::IpAddr;
@@ -16,9 +16,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::Sleep;
 
 use super::handle::{Worker, handle, record_unreadable};
+use super::timer::LazyTimer;
 use crate::drain::Signal;
 
 /// What the connection is waiting for.
@@ -33,11 +33,13 @@ enum Phase {
 }
 
 /// What the socket and its requests tell each other.
-#[derive(Debug)]
 struct State {
     phase: Cell<Phase>,
     /// The last request was answered before all of its body was read.
     body_left: Cell<bool>,
+    /// For the wait for an upstream's answer. Here, because it outlives the requests of the connection, so that most of
+    /// them find it registered.
+    answer_timer: RefCell<LazyTimer>,
 }
 
 /// Held while a request is answered. The clock of the next request starts when it is dropped, with the answer's body, so
@@ -54,6 +56,11 @@ impl Busy {
     pub fn body_left(&self, left: bool) {
         self.0.body_left.set(left);
     }
+
+    /// Ready once `at` has passed; for the one thing that a request waits for at a time.
+    pub fn poll_deadline(&self, cx: &mut Context<'_>, at: Instant) -> Poll<()> {
+        self.0.answer_timer.borrow_mut().poll(cx, at)
+    }
 }
 
 impl Drop for Busy {
@@ -68,6 +75,7 @@ pub async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: IpAddr, mut drai
     let state = Rc::new(State {
         phase: Cell::new(Phase::Idle(Instant::now())),
         body_left: Cell::new(false),
+        answer_timer: RefCell::default(),
     });
     let timed = Timed {
         stream,
@@ -114,29 +122,6 @@ pub async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: IpAddr, mut drai
             StatusCode::BAD_REQUEST
         };
         record_unreadable(&worker, peer, status);
-    }
-}
-
-/// A timer that moves only when it must: a deadline that has moved on is checked when the old one rings, so an exchange
-/// that ends in time costs no timer operation.
-#[derive(Default)]
-struct LazyTimer(Option<Pin<Box<Sleep>>>);
-
-impl LazyTimer {
-    fn poll(&mut self, cx: &mut Context<'_>, at: Instant) -> Poll<()> {
-        let sleep = self
-            .0
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at.into())));
-        if sleep.deadline().into_std() > at {
-            sleep.as_mut().reset(at.into());
-        }
-        while sleep.as_mut().poll(cx).is_ready() {
-            if Instant::now() >= at {
-                return Poll::Ready(());
-            }
-            sleep.as_mut().reset(at.into());
-        }
-        Poll::Pending
     }
 }
 

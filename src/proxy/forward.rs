@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -99,7 +100,7 @@ pub async fn forward(
         };
         telemetry::add(counter, 1);
         let sending = lease.sender.try_send_request(request);
-        match await_head(sending, &meter, upstream.first_byte_timeout, deadline).await {
+        match await_head(sending, &meter, upstream.first_byte_timeout, deadline, open).await {
             Ok(Ok(response)) => {
                 open.upstream_answered(now.elapsed());
                 let response = clean(response, route.family)?;
@@ -143,25 +144,31 @@ async fn await_head<T>(
     meter: &Meter,
     first_byte: Duration,
     deadline: Instant,
+    open: &Open,
 ) -> Result<T, TimedOut> {
     let mut sending = std::pin::pin!(sending);
-    loop {
-        let limit = if meter.waits_for_client() {
-            deadline
-        } else {
-            (meter.last.get() + first_byte).min(deadline)
-        };
-        tokio::select! {
-            biased;
-            answer = &mut sending => return Ok(answer),
-            () = tokio::time::sleep_until(limit.into()) => {
-                let now = Instant::now();
-                if now >= deadline || (!meter.waits_for_client() && now >= meter.last.get() + first_byte) {
-                    return Err(TimedOut);
-                }
+    meter.last.set(Instant::now());
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(answer) = sending.as_mut().poll(cx) {
+            return Poll::Ready(Ok(answer));
+        }
+        loop {
+            let from = if meter.waits_for_client() {
+                Instant::now()
+            } else {
+                meter.last.get()
+            };
+            let limit = (from + first_byte).min(deadline);
+            if open.poll_deadline(cx, limit).is_pending() {
+                return Poll::Pending;
+            }
+            // It rang at a limit that was right when it was set; the upload may have moved on since.
+            if Instant::now() >= deadline || !meter.waits_for_client() {
+                return Poll::Ready(Err(TimedOut));
             }
         }
-    }
+    })
+    .await
 }
 
 /// The target as it was decided on, never as it was sent.

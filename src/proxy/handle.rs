@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::{Arc, LazyLock};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -475,6 +476,11 @@ impl Open {
     pub fn forwarding(&mut self, upstream: &str, meter: &Rc<Meter>) {
         self.meter = Some(Rc::clone(meter));
         self.note(|record| record.upstream = Some(upstream.into()));
+    }
+
+    /// Ready once `at` has passed.
+    pub fn poll_deadline(&self, cx: &mut Context<'_>, at: Instant) -> Poll<()> {
+        self.busy.poll_deadline(cx, at)
     }
 
     /// Notes that it was sent once more.
