@@ -18,7 +18,7 @@ use crate::control::KeyService;
 use crate::control::socket::ControlSocket;
 use crate::drain::{self, Trigger};
 use crate::keys::KeyTable;
-use crate::proxy::record::Sink;
+use crate::proxy::record::{Onlooker, Sink};
 pub use crate::proxy::record::{RequestRecord, decision_word};
 use crate::proxy::{self, Proxy, StartError};
 use crate::store::sync::Sync;
@@ -75,7 +75,7 @@ pub enum Records {
     /// Whatever the configuration says.
     AsConfigured,
     /// A function of the caller's.
-    Print(Box<dyn FnMut(&RequestRecord) -> io::Result<()> + Send>),
+    Print(Onlooker),
 }
 
 /// The running program.

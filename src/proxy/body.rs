@@ -4,7 +4,6 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -13,9 +12,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::Sleep;
 
 use super::handle::Open;
+use super::timer::LazyTimer;
 use super::upstream::Lease;
 
 /// How an upload stands, shared with whoever waits for the upstream's answer.
@@ -99,34 +98,13 @@ impl Bounds {
     const GRACE: Duration = Duration::from_secs(30);
 }
 
-/// A timer that is only registered while something is really waited for.
-#[derive(Default)]
-struct Timer(Option<Pin<Box<Sleep>>>);
-
-impl Timer {
-    /// Ready once `at` has passed. Call it only when nothing else is ready.
-    fn poll(&mut self, cx: &mut Context<'_>, at: Instant) -> Poll<()> {
-        let at = at.into();
-        let sleep = match &mut self.0 {
-            Some(sleep) => {
-                if sleep.deadline() != at {
-                    sleep.as_mut().reset(at);
-                }
-                sleep
-            }
-            none => none.insert(Box::pin(tokio::time::sleep_until(at))),
-        };
-        sleep.as_mut().poll(cx)
-    }
-}
-
 /// A request's body on its way to the upstream.
 pub struct Upload {
     inner: Option<Incoming>,
     bounds: Bounds,
     started: Instant,
     meter: Rc<Meter>,
-    timer: Timer,
+    timer: LazyTimer,
 }
 
 impl Upload {
@@ -140,7 +118,7 @@ impl Upload {
             bounds,
             started: Instant::now(),
             meter,
-            timer: Timer::default(),
+            timer: LazyTimer::default(),
         }
     }
 
@@ -245,7 +223,7 @@ struct Streamed {
     idle: Duration,
     deadline: Instant,
     last: Instant,
-    timer: Timer,
+    timer: LazyTimer,
 }
 
 impl Answer {
@@ -273,7 +251,7 @@ impl Answer {
             idle,
             deadline,
             last: Instant::now(),
-            timer: Timer::default(),
+            timer: LazyTimer::default(),
         };
         let mut answer = Self {
             source: Source::Upstream(Box::new(streamed)),

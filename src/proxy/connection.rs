@@ -1,7 +1,7 @@
 //! One client connection: hyper with its limits, and the clocks that hyper does not keep. What a request means is
 //! `handle`'s business.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::io;
 use std::net::IpAddr;
@@ -16,9 +16,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::Sleep;
 
 use super::handle::{Worker, handle, record_unreadable};
+use super::timer::LazyTimer;
 use crate::drain::Signal;
 
 /// What the connection is waiting for.
@@ -32,40 +32,65 @@ enum Phase {
     Busy,
 }
 
+/// What the socket and its requests tell each other.
+struct State {
+    phase: Cell<Phase>,
+    /// The last request was answered before all of its body was read.
+    body_left: Cell<bool>,
+    /// For the wait for an upstream's answer. Here, because it outlives the requests of the connection, so that most of
+    /// them find it registered.
+    answer_timer: RefCell<LazyTimer>,
+}
+
 /// Held while a request is answered. The clock of the next request starts when it is dropped, with the answer's body, so
 /// that a long answer is not taken for an idle connection.
-pub struct Busy(Rc<Cell<Phase>>);
+pub struct Busy(Rc<State>);
 
 impl Busy {
-    fn begin(phase: &Rc<Cell<Phase>>) -> Self {
-        phase.set(Phase::Busy);
-        Self(Rc::clone(phase))
+    fn begin(state: &Rc<State>) -> Self {
+        state.phase.set(Phase::Busy);
+        Self(Rc::clone(state))
+    }
+
+    /// Notes whether there is body that has not been read.
+    pub fn body_left(&self, left: bool) {
+        self.0.body_left.set(left);
+    }
+
+    /// Ready once `at` has passed; for the one thing that a request waits for at a time.
+    pub fn poll_deadline(&self, cx: &mut Context<'_>, at: Instant) -> Poll<()> {
+        self.0.answer_timer.borrow_mut().poll(cx, at)
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.set(Phase::Idle(Instant::now()));
+        self.0.phase.set(Phase::Idle(Instant::now()));
     }
 }
 
 /// Serves a connection until it ends, or until a drain lets its last request end.
 pub async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: IpAddr, mut drain: Signal) {
     let listen = &worker.shared.listen;
-    let phase = Rc::new(Cell::new(Phase::Idle(Instant::now())));
+    let state = Rc::new(State {
+        phase: Cell::new(Phase::Idle(Instant::now())),
+        body_left: Cell::new(false),
+        answer_timer: RefCell::default(),
+    });
     let timed = Timed {
         stream,
-        phase: Rc::clone(&phase),
+        state: Rc::clone(&state),
         head_timeout: listen.head_timeout,
         keep_alive_timeout: listen.keep_alive_timeout,
         write_timeout: listen.write_timeout,
         read_timer: LazyTimer::default(),
         write_timer: LazyTimer::default(),
         write_stalled_since: None,
+        linger: None,
     };
     let of_service = Rc::clone(&worker);
     let service = service_fn(move |request| {
-        let handling = handle(Rc::clone(&of_service), peer, request, Busy::begin(&phase));
+        let handling = handle(Rc::clone(&of_service), peer, request, Busy::begin(&state));
         async move { Ok::<_, Infallible>(handling.await) }
     });
     let head_bytes_max = usize::try_from(listen.head_bytes_max.0)
@@ -100,40 +125,29 @@ pub async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: IpAddr, mut drai
     }
 }
 
-/// A timer that moves only when it must: a deadline that has moved on is checked when the old one rings, so an exchange
-/// that ends in time costs no timer operation.
-#[derive(Default)]
-struct LazyTimer(Option<Pin<Box<Sleep>>>);
-
-impl LazyTimer {
-    fn poll(&mut self, cx: &mut Context<'_>, at: Instant) -> Poll<()> {
-        let sleep = self
-            .0
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at.into())));
-        if sleep.deadline().into_std() > at {
-            sleep.as_mut().reset(at.into());
-        }
-        while sleep.as_mut().poll(cx).is_ready() {
-            if Instant::now() >= at {
-                return Poll::Ready(());
-            }
-            sleep.as_mut().reset(at.into());
-        }
-        Poll::Pending
-    }
-}
-
 /// The socket, with the clocks of a connection between requests and of a client that does not read.
 struct Timed {
     stream: TcpStream,
-    phase: Rc<Cell<Phase>>,
+    state: Rc<State>,
     head_timeout: Duration,
     keep_alive_timeout: Duration,
     write_timeout: Duration,
     read_timer: LazyTimer,
     write_timer: LazyTimer,
     write_stalled_since: Option<Instant>,
+    linger: Option<Linger>,
 }
+
+/// The end of a connection whose client is still sending.
+struct Linger {
+    until: Instant,
+    bytes_left: usize,
+    timer: LazyTimer,
+}
+
+/// How long, and for how many bytes, a client that is still sending is listened to after its answer.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES_MAX: usize = 64 << 20;
 
 impl Timed {
     fn poll_stalled<T>(
@@ -162,11 +176,11 @@ impl AsyncRead for Timed {
         let this = self.get_mut();
         let before = buf.filled().len();
         let read = Pin::new(&mut this.stream).poll_read(cx, buf);
-        let deadline = match (this.phase.get(), &read) {
+        let deadline = match (this.state.phase.get(), &read) {
             (Phase::Busy, _) | (Phase::Head(_), Poll::Ready(_)) => return read,
             (Phase::Idle(_), Poll::Ready(_)) => {
                 if buf.filled().len() > before {
-                    this.phase.set(Phase::Head(Instant::now()));
+                    this.state.phase.set(Phase::Head(Instant::now()));
                 }
                 return read;
             }
@@ -210,6 +224,34 @@ impl AsyncWrite for Timed {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+        let this = self.get_mut();
+        if this.linger.is_none() {
+            std::task::ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+        }
+        if !this.state.body_left.get() {
+            return Poll::Ready(Ok(()));
+        }
+        // Closing with bytes unread makes the system send a reset, and a reset can overtake the answer: a sender told
+        // 413 would see a broken connection, and send the same again for ever.
+        let linger = this.linger.get_or_insert_with(|| Linger {
+            until: Instant::now() + LINGER,
+            bytes_left: LINGER_BYTES_MAX,
+            timer: LazyTimer::default(),
+        });
+        let mut scratch = [0_u8; 16 * 1024];
+        loop {
+            let mut discarded = ReadBuf::new(&mut scratch);
+            match Pin::new(&mut this.stream).poll_read(cx, &mut discarded) {
+                Poll::Ready(Ok(())) if !discarded.filled().is_empty() => {
+                    let rest = linger.bytes_left.checked_sub(discarded.filled().len());
+                    match rest {
+                        Some(rest) if Instant::now() < linger.until => linger.bytes_left = rest,
+                        Some(_) | None => return Poll::Ready(Ok(())),
+                    }
+                }
+                Poll::Ready(_) => return Poll::Ready(Ok(())),
+                Poll::Pending => return linger.timer.poll(cx, linger.until).map(Ok),
+            }
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -20,7 +21,7 @@ use super::credential::{Extracted, STRIPPED};
 use super::handle::{Identity, No, Open, Worker};
 use super::reply::Refusal;
 use super::route::{Family, Route};
-use super::strict::{self, X_REQUEST_ID};
+use super::strict::{HopByHop, X_REQUEST_ID};
 use super::upstream::{Lease, OwnCredential, Upstream};
 use crate::keys::Principal;
 use crate::telemetry;
@@ -99,7 +100,7 @@ pub async fn forward(
         };
         telemetry::add(counter, 1);
         let sending = lease.sender.try_send_request(request);
-        match await_head(sending, &meter, upstream.first_byte_timeout, deadline).await {
+        match await_head(sending, &meter, upstream.first_byte_timeout, deadline, open).await {
             Ok(Ok(response)) => {
                 open.upstream_answered(now.elapsed());
                 let response = clean(response, route.family)?;
@@ -143,25 +144,31 @@ async fn await_head<T>(
     meter: &Meter,
     first_byte: Duration,
     deadline: Instant,
+    open: &Open,
 ) -> Result<T, TimedOut> {
     let mut sending = std::pin::pin!(sending);
-    loop {
-        let limit = if meter.waits_for_client() {
-            deadline
-        } else {
-            (meter.last.get() + first_byte).min(deadline)
-        };
-        tokio::select! {
-            biased;
-            answer = &mut sending => return Ok(answer),
-            () = tokio::time::sleep_until(limit.into()) => {
-                let now = Instant::now();
-                if now >= deadline || (!meter.waits_for_client() && now >= meter.last.get() + first_byte) {
-                    return Err(TimedOut);
-                }
+    meter.last.set(Instant::now());
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(answer) = sending.as_mut().poll(cx) {
+            return Poll::Ready(Ok(answer));
+        }
+        loop {
+            let from = if meter.waits_for_client() {
+                Instant::now()
+            } else {
+                meter.last.get()
+            };
+            let limit = (from + first_byte).min(deadline);
+            if open.poll_deadline(cx, limit).is_pending() {
+                return Poll::Pending;
+            }
+            // It rang at a limit that was right when it was set; the upload may have moved on since.
+            if Instant::now() >= deadline || !meter.waits_for_client() {
+                return Poll::Ready(Err(TimedOut));
             }
         }
-    }
+    })
+    .await
 }
 
 /// The target as it was decided on, never as it was sent.
@@ -192,8 +199,9 @@ fn headers(
     principal: &Principal,
 ) -> Result<HeaderMap, Refusal> {
     let mut headers = HeaderMap::with_capacity(parts.headers.len() + 12);
+    let hop_by_hop = HopByHop::of(&parts.headers);
     for (name, value) in &parts.headers {
-        if passes(name.as_str(), &parts.headers, identity) {
+        if passes(name.as_str(), &hop_by_hop, identity) {
             let value = if name == header::REFERER {
                 without_query(value)
             } else {
@@ -240,7 +248,7 @@ fn text(value: &str) -> Result<HeaderValue, Refusal> {
 }
 
 /// Whether a client's header is passed on.
-fn passes(name: &str, headers: &HeaderMap, identity: &Identity) -> bool {
+fn passes(name: &str, hop_by_hop: &HopByHop<'_>, identity: &Identity) -> bool {
     // A hop behind us may fold `_` to `-`: both spellings of what is ours are removed.
     let folded;
     let name = if name.contains('_') {
@@ -258,7 +266,7 @@ fn passes(name: &str, headers: &HeaderMap, identity: &Identity) -> bool {
     match name {
         "forwarded" | "x-real-ip" | "x-request-id" | "traceparent" | "host" | "expect" => false,
         "tracestate" => identity.trace_is_clients,
-        name => !strict::is_hop_by_hop(name, headers),
+        name => !hop_by_hop.holds(name),
     }
 }
 
@@ -283,6 +291,7 @@ fn clean(response: Response<Incoming>, family: Family) -> Result<Response<Incomi
         return Err(Refusal::UpstreamBroke);
     }
     let mut headers = HeaderMap::with_capacity(parts.headers.len() + 4);
+    let hop_by_hop = HopByHop::of(&parts.headers);
     for (name, value) in &parts.headers {
         let dropped = match name.as_str() {
             // hyper writes the true one.
@@ -291,9 +300,7 @@ fn clean(response: Response<Incoming>, family: Family) -> Result<Response<Incomi
             "set-cookie" => family != Family::Api,
             // API keys do not belong in pages; the browser family gets its own.
             "access-control-allow-origin" | "access-control-allow-credentials" => true,
-            name => {
-                name.starts_with(IDENTITY_PREFIX) || strict::is_hop_by_hop(name, &parts.headers)
-            }
+            name => name.starts_with(IDENTITY_PREFIX) || hop_by_hop.holds(name),
         };
         if !dropped {
             headers.append(name.clone(), value.clone());
@@ -509,7 +516,7 @@ mod tests {
             "host",
             "tracestate",
         ] {
-            assert!(!passes(name, &headers, &identity), "{name}");
+            assert!(!passes(name, &HopByHop::of(&headers), &identity), "{name}");
         }
         for name in [
             "content-type",
@@ -519,7 +526,7 @@ mod tests {
             "x-other",
             "content-length",
         ] {
-            assert!(passes(name, &headers, &identity), "{name}");
+            assert!(passes(name, &HopByHop::of(&headers), &identity), "{name}");
         }
     }
 

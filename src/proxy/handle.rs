@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::{Arc, LazyLock};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -354,7 +355,7 @@ pub struct Open {
     permit: Option<mpsc::OwnedPermit<Box<RequestRecord>>>,
     complete: bool,
     request_id: HeaderValue,
-    _busy: Busy,
+    busy: Busy,
 }
 
 impl Open {
@@ -366,6 +367,7 @@ impl Open {
             .headers()
             .get(header::USER_AGENT)
             .map(record::header_text);
+        busy.body_left(!http_body::Body::is_end_stream(request.body()));
         let request_id = forward::request_id(request.headers());
         record.request_id = request_id.to_str().unwrap_or_default().into();
         Self {
@@ -376,7 +378,7 @@ impl Open {
             permit: None,
             complete: false,
             request_id,
-            _busy: busy,
+            busy,
         }
     }
 
@@ -476,6 +478,11 @@ impl Open {
         self.note(|record| record.upstream = Some(upstream.into()));
     }
 
+    /// Ready once `at` has passed.
+    pub fn poll_deadline(&self, cx: &mut Context<'_>, at: Instant) -> Poll<()> {
+        self.busy.poll_deadline(cx, at)
+    }
+
     /// Notes that it was sent once more.
     pub fn retried(&mut self) {
         telemetry::add(&self.worker.counters.upstream_retries, 1);
@@ -519,6 +526,9 @@ impl Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
+        if self.meter.as_ref().is_some_and(|meter| meter.ended.get()) {
+            self.busy.body_left(false);
+        }
         let Some(mut record) = self.record.take() else {
             return;
         };

@@ -12,6 +12,7 @@ pub mod reply;
 pub mod route;
 pub mod strict;
 pub mod target;
+pub mod timer;
 pub mod upstream;
 
 use std::io;

@@ -285,6 +285,9 @@ pub fn header_text(value: &http::HeaderValue) -> CompactString {
     })
 }
 
+/// Somebody who is shown each record as it ends; called on the writer's thread.
+pub type Onlooker = Box<dyn FnMut(&RequestRecord) -> io::Result<()> + Send>;
+
 /// Where records go.
 pub enum Sink {
     /// Standard output.
@@ -292,7 +295,7 @@ pub enum Sink {
     /// A file, opened again when [`Recorder::reopen`] is asked for.
     File(PathBuf),
     /// A function; for the demo's coloured lines.
-    Print(Box<dyn FnMut(&RequestRecord) -> io::Result<()> + Send>),
+    Print(Onlooker),
     /// Nowhere.
     Off,
 }

@@ -52,7 +52,7 @@ impl<'a> Target<'a> {
         };
         let inner = decode(forwarded).ok_or(Ambiguity::Ddforward)?;
         let local = match inner.split_once("://") {
-            Some((scheme, rest)) if matches!(scheme, "http" | "https") => rest
+            Some(("http" | "https", rest)) => rest
                 .find('/')
                 .and_then(|at| rest.get(at..))
                 .ok_or(Ambiguity::Ddforward)?,
