@@ -9,6 +9,7 @@
 )]
 
 mod captures;
+mod contract;
 #[expect(
     dead_code,
     reason = "the other test binary that includes it uses the rest"
