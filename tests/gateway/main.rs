@@ -18,4 +18,5 @@ mod harness;
 #[path = "../captures/index.rs"]
 mod index;
 mod policy;
+mod records;
 mod rules;
