@@ -268,6 +268,11 @@ const ROWS: &[Row] = {
         // CI and other single-key submissions of the SDKs (WIRE 1.9).
         row("POST", "/api/v2/cilogs", Intake, LOG, "ci", 20 * MIB),
         row("POST", "/api/v2/ci/pipeline", Intake, Api, "ci", 20 * MIB),
+        row("POST", "/api/v2/ci/pipeline/tags", Intake, Api, "ci", 20 * MIB),
+        row("POST", "/api/v2/ci/pipeline/metrics", Intake, Api, "ci", 20 * MIB),
+        row("POST", "/api/v2/libraries/tests/services/setting", Intake, Api, "ci", 5_242_880),
+        row("POST", "/api/v2/git/repository/search_commits", Intake, Api, "ci", 5_242_880),
+        row("POST", "/api/v2/git/repository/packfile", Intake, Api, "ci", 64 * MIB),
         row("POST", "/api/v2/cireport", Intake, LOG, "ci", 64 * MIB),
         row("POST", "/api/v2/citestcycle", Intake, LOG, "ci", 64 * MIB),
         row("POST", "/api/v2/citestcov", Intake, LOG, "ci", 64 * MIB),
