@@ -118,19 +118,23 @@ pub async fn forward(
                 open.retried();
                 lease = worker.pool.open(upstream).await?;
             }
-            Ok(Err(error)) => return Err(blame(&error.into_error(), &meter).into()),
+            Ok(Err(_)) => return Err(blame(&meter, open).into()),
             Err(TimedOut) => return Err(Refusal::UpstreamTimedOut.into()),
         }
     }
 }
 
 /// Whose doing a failed exchange was.
-fn blame(_error: &hyper::Error, meter: &Meter) -> Refusal {
-    match meter.cut.get() {
+fn blame(meter: &Meter, open: &mut Open) -> Refusal {
+    let cut = meter.cut.get();
+    if let Some(cut) = cut {
+        open.fault(cut);
+    }
+    match cut {
         Some(Cut::TooLarge) => Refusal::TooLarge,
         Some(Cut::TooSlow) => Refusal::TooSlow,
-        // A client that breaks its own framing is told so, if it still listens.
-        Some(Cut::Client) => Refusal::Ambiguous,
+        // Told so, if it still listens.
+        Some(Cut::Client | Cut::Framing) => Refusal::Ambiguous,
         Some(Cut::Upstream) | None => Refusal::UpstreamBroke,
     }
 }
