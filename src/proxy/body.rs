@@ -4,6 +4,7 @@
 
 use std::cell::Cell;
 use std::fmt;
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -61,8 +62,10 @@ pub enum Cut {
     TooLarge,
     /// The request's body does not come, or too slowly.
     TooSlow,
-    /// The client went away or broke its framing.
+    /// The client went away.
     Client,
+    /// The client broke its own framing.
+    Framing,
     /// The upstream went away in the middle of its answer, or paused for too long.
     Upstream,
 }
@@ -73,6 +76,7 @@ impl fmt::Display for Cut {
             Self::TooLarge => "the body is too large",
             Self::TooSlow => "the body is too slow",
             Self::Client => "the client broke off",
+            Self::Framing => "the body's framing is broken",
             Self::Upstream => "the upstream broke off",
         })
     }
@@ -96,6 +100,16 @@ pub struct Bounds {
 impl Bounds {
     /// How long an upload may start as slowly as it likes.
     const GRACE: Duration = Duration::from_secs(30);
+}
+
+/// Whether a client broke its framing, or just went away. hyper says the first as invalid data; everything else is the
+/// end of the connection in one way or another.
+fn fault_of(error: &hyper::Error) -> Cut {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref());
+    match cause.map(io::Error::kind) {
+        Some(io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput) => Cut::Framing,
+        Some(_) | None => Cut::Client,
+    }
 }
 
 /// A request's body on its way to the upstream.
@@ -170,7 +184,7 @@ impl Body for Upload {
                     }
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
-                Poll::Ready(Some(Err(_))) => return this.cut(Cut::Client),
+                Poll::Ready(Some(Err(error))) => return this.cut(fault_of(&error)),
                 Poll::Ready(None) => {
                     this.meter.end();
                     return Poll::Ready(None);

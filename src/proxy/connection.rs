@@ -177,7 +177,7 @@ impl AsyncRead for Timed {
         let before = buf.filled().len();
         let read = Pin::new(&mut this.stream).poll_read(cx, buf);
         let deadline = match (this.state.phase.get(), &read) {
-            (Phase::Busy, _) | (Phase::Head(_), Poll::Ready(_)) => return read,
+            (Phase::Busy | Phase::Head(_), Poll::Ready(_)) => return read,
             (Phase::Idle(_), Poll::Ready(_)) => {
                 if buf.filled().len() > before {
                     this.state.phase.set(Phase::Head(Instant::now()));
@@ -186,6 +186,9 @@ impl AsyncRead for Timed {
             }
             (Phase::Idle(since), Poll::Pending) => since + this.keep_alive_timeout,
             (Phase::Head(since), Poll::Pending) => since + this.head_timeout,
+            // Never reached while busy. It rings for the time after that: the connection need not be polled again when
+            // its request ends.
+            (Phase::Busy, Poll::Pending) => Instant::now() + this.keep_alive_timeout,
         };
         match this.read_timer.poll(cx, deadline) {
             Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),

@@ -118,19 +118,23 @@ pub async fn forward(
                 open.retried();
                 lease = worker.pool.open(upstream).await?;
             }
-            Ok(Err(error)) => return Err(blame(&error.into_error(), &meter).into()),
+            Ok(Err(_)) => return Err(blame(&meter, open).into()),
             Err(TimedOut) => return Err(Refusal::UpstreamTimedOut.into()),
         }
     }
 }
 
 /// Whose doing a failed exchange was.
-fn blame(_error: &hyper::Error, meter: &Meter) -> Refusal {
-    match meter.cut.get() {
+fn blame(meter: &Meter, open: &mut Open) -> Refusal {
+    let cut = meter.cut.get();
+    if let Some(cut) = cut {
+        open.fault(cut);
+    }
+    match cut {
         Some(Cut::TooLarge) => Refusal::TooLarge,
         Some(Cut::TooSlow) => Refusal::TooSlow,
-        // A client that breaks its own framing is told so, if it still listens.
-        Some(Cut::Client) => Refusal::Ambiguous,
+        // Told so, if it still listens.
+        Some(Cut::Client | Cut::Framing) => Refusal::Ambiguous,
         Some(Cut::Upstream) | None => Refusal::UpstreamBroke,
     }
 }
@@ -320,6 +324,25 @@ fn random_u128() -> u128 {
     RANDOM.with_borrow_mut(|random| random.u128(1..))
 }
 
+/// Appends the low `digits` hex digits of a number. On the path of every request, where `write!` would be half of the
+/// cost of an id.
+fn push_hex(text: &mut Vec<u8>, number: u128, digits: u32) {
+    for at in (0..digits).rev() {
+        let digit = u8::try_from(number >> (4 * at) & 0xf).unwrap_or(0);
+        text.push(if digit < 10 {
+            b'0' + digit
+        } else {
+            b'a' + digit - 10
+        });
+    }
+}
+
+/// A value of nothing but hex digits and dashes, which every header can hold.
+fn ascii(text: Vec<u8>) -> HeaderValue {
+    HeaderValue::from_maybe_shared(bytes::Bytes::from(text))
+        .unwrap_or_else(|_| HeaderValue::from_static("0"))
+}
+
 /// The client's request id if it is one that can go into headers and logs as it is; else a new one.
 pub fn request_id(headers: &HeaderMap) -> HeaderValue {
     let well_formed = |value: &&HeaderValue| {
@@ -330,9 +353,9 @@ pub fn request_id(headers: &HeaderMap) -> HeaderValue {
     if let Some(value) = headers.get(X_REQUEST_ID).filter(well_formed) {
         return value.clone();
     }
-    let mut id = String::with_capacity(32);
-    let _ = write!(id, "{:032x}", random_u128());
-    HeaderValue::try_from(id).unwrap_or_else(|_| HeaderValue::from_static("0"))
+    let mut id = Vec::with_capacity(32);
+    push_hex(&mut id, random_u128(), 32);
+    ascii(id)
 }
 
 /// Who the client is and what its request is called.
@@ -380,10 +403,13 @@ pub fn identify(
         .get(TRACEPARENT)
         .filter(|value| is_traceparent(value.as_bytes()));
     let traceparent = clients_trace.cloned().unwrap_or_else(|| {
-        let mut made = String::with_capacity(55);
-        let span = u64::try_from(random_u128() >> 64).unwrap_or(1).max(1);
-        let _ = write!(made, "00-{:032x}-{span:016x}-00", random_u128());
-        HeaderValue::try_from(made).unwrap_or_else(|_| HeaderValue::from_static(""))
+        let mut made = Vec::with_capacity(55);
+        made.extend_from_slice(b"00-");
+        push_hex(&mut made, random_u128(), 32);
+        made.push(b'-');
+        push_hex(&mut made, random_u128() | 1, 16);
+        made.extend_from_slice(b"-00");
+        ascii(made)
     });
     Identity {
         client,

@@ -33,6 +33,9 @@ use crate::keys::secret::Fingerprinter;
 use crate::keys::{Access, Attribution, Denial, KeyTable, Principal, Reason, Timestamp};
 use crate::telemetry::{self, Labels, METHODS, STATUSES, WorkerCounters};
 
+/// `Connection: close`.
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
+
 /// What every worker reads and none writes.
 pub struct Shared {
     /// The routes.
@@ -159,6 +162,10 @@ pub async fn handle(
                 deadline,
             } = *forwarded;
             finish_head(response.headers_mut(), family, &open);
+            if !meter.ended.get() {
+                // An answer before the body's end: what is left of the body must never be read as a request.
+                response.headers_mut().insert(header::CONNECTION, CLOSE);
+            }
             open.answered(response.status());
             let (parts, incoming) = response.into_parts();
             Response::from_parts(
@@ -173,12 +180,12 @@ pub async fn handle(
             if let Some(content_type) = content_type {
                 asked.insert(header::CONTENT_TYPE, content_type);
             }
-            own(
-                reply::refuse(refusal, family, &asked, because),
-                family,
-                head_only,
-                open,
-            )
+            let mut refused = reply::refuse(refusal, family, &asked, because);
+            if matches!(refusal, Refusal::Ambiguous) {
+                // Where such a request ends is one more thing that two readers could understand in two ways.
+                refused.headers_mut().insert(header::CONNECTION, CLOSE);
+            }
+            own(refused, family, head_only, open)
         }
     }
 }
@@ -513,6 +520,7 @@ impl Open {
             Cut::TooLarge => "body_too_large",
             Cut::TooSlow => "body_too_slow",
             Cut::Client => "client_gone",
+            Cut::Framing => "ambiguous",
             Cut::Upstream => "upstream_broke",
         };
         self.note(|record| record.error = record.error.or(Some(fault)));

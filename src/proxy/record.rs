@@ -245,8 +245,14 @@ fn time(at: SystemTime) -> String {
     jiff::Timestamp::try_from(at).map_or_else(|_| String::new(), |at| format!("{at:.3}"))
 }
 
+/// As many hex digits in a row as the shortest issued secret has.
+const SECRET_RUN: usize = 32;
+
 /// Replaces whatever looks like a secret: a run of 32 or more hex digits, with `pub` before it or not. Cuts the rest.
 pub fn scrub(text: &str) -> CompactString {
+    if text.len() <= TEXT_BYTES_MAX && !holds_secret(text) {
+        return text.into();
+    }
     let mut kept = CompactString::default();
     let mut rest = text;
     while let Some(start) = rest.find(|c: char| c.is_ascii_hexdigit()) {
@@ -256,7 +262,11 @@ pub fn scrub(text: &str) -> CompactString {
             .unwrap_or(run.len());
         let (run, after) = run.split_at(end);
         kept.push_str(before);
-        kept.push_str(if run.len() >= 32 { "{secret}" } else { run });
+        kept.push_str(if run.len() >= SECRET_RUN {
+            "{secret}"
+        } else {
+            run
+        });
         rest = after;
     }
     kept.push_str(rest);
@@ -269,6 +279,14 @@ pub fn scrub(text: &str) -> CompactString {
         let _ = write!(kept, "...");
     }
     kept
+}
+
+fn holds_secret(text: &str) -> bool {
+    let mut run = 0;
+    text.bytes().any(|byte| {
+        run = if byte.is_ascii_hexdigit() { run + 1 } else { 0 };
+        run >= SECRET_RUN
+    })
 }
 
 /// A header's text for a record: readable, scrubbed, cut.
