@@ -19,7 +19,7 @@ use crate::control::socket::ControlSocket;
 use crate::drain::{self, Trigger};
 use crate::keys::KeyTable;
 use crate::proxy::record::{Onlooker, Sink};
-pub use crate::proxy::record::{RequestRecord, decision_word};
+pub use crate::proxy::record::{RequestRecord, decision_word, method_word};
 use crate::proxy::{self, Proxy, StartError};
 use crate::store::sync::Sync;
 use crate::store::{self, StoreError};

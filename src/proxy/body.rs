@@ -66,6 +66,8 @@ pub enum Cut {
     Client,
     /// The client broke its own framing.
     Framing,
+    /// The whole request took too long.
+    Deadline,
     /// The upstream went away in the middle of its answer, or paused for too long.
     Upstream,
 }
@@ -77,6 +79,7 @@ impl fmt::Display for Cut {
             Self::TooSlow => "the body is too slow",
             Self::Client => "the client broke off",
             Self::Framing => "the body's framing is broken",
+            Self::Deadline => "the request took too long",
             Self::Upstream => "the upstream broke off",
         })
     }
@@ -238,6 +241,14 @@ struct Streamed {
     deadline: Instant,
     last: Instant,
     timer: LazyTimer,
+    /// Its last byte has come. hyper knows that in advance only where there is a length.
+    ended: bool,
+}
+
+impl Streamed {
+    fn has_ended(&self) -> bool {
+        self.ended || self.inner.is_end_stream()
+    }
 }
 
 impl Answer {
@@ -266,6 +277,7 @@ impl Answer {
             deadline,
             last: Instant::now(),
             timer: LazyTimer::default(),
+            ended: false,
         };
         let mut answer = Self {
             source: Source::Upstream(Box::new(streamed)),
@@ -278,7 +290,7 @@ impl Answer {
     /// Gives the connection back once nothing more will come on it, and nothing more is owed to it.
     fn end_if_ended(&mut self) {
         if let Source::Upstream(streamed) = &mut self.source
-            && streamed.inner.is_end_stream()
+            && streamed.has_ended()
             && let Some(lease) = streamed.lease.take()
             && streamed.meter.ended.get()
         {
@@ -313,6 +325,10 @@ impl Body for Answer {
                         continue;
                     };
                     streamed.last = Instant::now();
+                    if streamed.last >= streamed.deadline {
+                        this.record.fault(Cut::Deadline);
+                        return Poll::Ready(Some(Err(Cut::Deadline)));
+                    }
                     this.record.passed(data.len());
                     this.end_if_ended();
                     return Poll::Ready(Some(Ok(Frame::data(data))));
@@ -323,14 +339,20 @@ impl Body for Answer {
                     return Poll::Ready(Some(Err(Cut::Upstream)));
                 }
                 Poll::Ready(None) => {
+                    streamed.ended = true;
                     this.end_if_ended();
                     return Poll::Ready(None);
                 }
                 Poll::Pending => {
                     let idle = (streamed.last + streamed.idle).min(streamed.deadline);
                     if streamed.timer.poll(cx, idle).is_ready() {
-                        this.record.fault(Cut::Upstream);
-                        return Poll::Ready(Some(Err(Cut::Upstream)));
+                        let cut = if idle == streamed.deadline {
+                            Cut::Deadline
+                        } else {
+                            Cut::Upstream
+                        };
+                        this.record.fault(cut);
+                        return Poll::Ready(Some(Err(cut)));
                     }
                     return Poll::Pending;
                 }
@@ -341,7 +363,7 @@ impl Body for Answer {
     fn is_end_stream(&self) -> bool {
         match &self.source {
             Source::Whole(bytes) => bytes.is_none(),
-            Source::Upstream(streamed) => streamed.inner.is_end_stream(),
+            Source::Upstream(streamed) => streamed.has_ended(),
         }
     }
 

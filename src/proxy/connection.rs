@@ -37,6 +37,8 @@ struct State {
     phase: Cell<Phase>,
     /// The last request was answered before all of its body was read.
     body_left: Cell<bool>,
+    /// The last answer was cut.
+    was_cut: Cell<bool>,
     /// For the wait for an upstream's answer. Here, because it outlives the requests of the connection, so that most of
     /// them find it registered.
     answer_timer: RefCell<LazyTimer>,
@@ -57,6 +59,11 @@ impl Busy {
         self.0.body_left.set(left);
     }
 
+    /// Notes that the answer was not passed on to its end.
+    pub fn cut(&self) {
+        self.0.was_cut.set(true);
+    }
+
     /// Ready once `at` has passed; for the one thing that a request waits for at a time.
     pub fn poll_deadline(&self, cx: &mut Context<'_>, at: Instant) -> Poll<()> {
         self.0.answer_timer.borrow_mut().poll(cx, at)
@@ -75,6 +82,7 @@ pub async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: IpAddr, mut drai
     let state = Rc::new(State {
         phase: Cell::new(Phase::Idle(Instant::now())),
         body_left: Cell::new(false),
+        was_cut: Cell::new(false),
         answer_timer: RefCell::default(),
     });
     let timed = Timed {
@@ -163,6 +171,15 @@ impl Timed {
         match self.write_timer.poll(cx, since + self.write_timeout) {
             Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
             Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for Timed {
+    fn drop(&mut self) {
+        // An answer without a length ends with its connection. One that was cut must not look whole: it ends with a reset.
+        if self.state.was_cut.get() {
+            let _ = socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
         }
     }
 }

@@ -17,7 +17,7 @@ use hyper::body::Incoming;
 use ipnet::IpNet;
 
 use super::body::{Bounds, Cut, Meter, Upload};
-use super::credential::{Extracted, STRIPPED};
+use super::credential::{DD_API_KEY, DD_APPLICATION_KEY, Extracted, STRIPPED};
 use super::handle::{Identity, No, Open, Worker};
 use super::reply::Refusal;
 use super::route::{Family, Route};
@@ -27,7 +27,7 @@ use crate::keys::Principal;
 use crate::telemetry;
 
 /// The prefix of every identity header; no client's header with it passes, in any spelling.
-const IDENTITY_PREFIX: &str = "x-keygate-";
+const IDENTITY_PREFIX: &str = "x-keygate";
 const ORG_ID: HeaderName = HeaderName::from_static("x-keygate-org-id");
 const KEY_ID: HeaderName = HeaderName::from_static("x-keygate-key-id");
 const KEY_KIND: HeaderName = HeaderName::from_static("x-keygate-key-kind");
@@ -119,6 +119,8 @@ pub async fn forward(
                 lease = worker.pool.open(upstream).await?;
             }
             Ok(Err(_)) => return Err(blame(&meter, open).into()),
+            // Over the whole request's deadline, it is whoever was waited for that was too slow.
+            Err(TimedOut) if meter.waits_for_client() => return Err(Refusal::TooSlow.into()),
             Err(TimedOut) => return Err(Refusal::UpstreamTimedOut.into()),
         }
     }
@@ -135,6 +137,7 @@ fn blame(meter: &Meter, open: &mut Open) -> Refusal {
         Some(Cut::TooSlow) => Refusal::TooSlow,
         // Told so, if it still listens.
         Some(Cut::Client | Cut::Framing) => Refusal::Ambiguous,
+        Some(Cut::Deadline) => Refusal::UpstreamTimedOut,
         Some(Cut::Upstream) | None => Refusal::UpstreamBroke,
     }
 }
@@ -207,7 +210,7 @@ fn headers(
     for (name, value) in &parts.headers {
         if passes(name.as_str(), &hop_by_hop, identity) {
             let value = if name == header::REFERER {
-                without_query(value)
+                origin_only(value)
             } else {
                 value.clone()
             };
@@ -253,10 +256,10 @@ fn text(value: &str) -> Result<HeaderValue, Refusal> {
 
 /// Whether a client's header is passed on.
 fn passes(name: &str, hop_by_hop: &HopByHop<'_>, identity: &Identity) -> bool {
-    // A hop behind us may fold `_` to `-`: both spellings of what is ours are removed.
+    // A hop behind us may fold `_` and `.` to `-`: every spelling of what is ours is removed.
     let folded;
-    let name = if name.contains('_') {
-        folded = name.replace('_', "-");
+    let name = if name.contains(['_', '.']) {
+        folded = name.replace(['_', '.'], "-");
         folded.as_str()
     } else {
         name
@@ -268,22 +271,34 @@ fn passes(name: &str, hop_by_hop: &HopByHop<'_>, identity: &Identity) -> bool {
         return false;
     }
     match name {
-        "forwarded" | "x-real-ip" | "x-request-id" | "traceparent" | "host" | "expect" => false,
+        "x-request-id" | "traceparent" | "host" | "expect" => false,
+        // Some hops take the client's address, the path or the method from these, over what was decided on.
+        "forwarded"
+        | "x-real-ip"
+        | "x-client-ip"
+        | "true-client-ip"
+        | "x-original-url"
+        | "x-rewrite-url"
+        | "x-http-method-override"
+        | "x-method-override" => false,
         "tracestate" => identity.trace_is_clients,
         name => !hop_by_hop.holds(name),
     }
 }
 
-/// A page's address may hold anything in its query, a token as well.
-fn without_query(referer: &HeaderValue) -> HeaderValue {
+/// A page's path and query may hold anything, a token as well: only its origin goes on.
+fn origin_only(referer: &HeaderValue) -> HeaderValue {
     let bytes = referer.as_bytes();
-    let end = bytes
+    let slashes = bytes
         .iter()
-        .position(|byte| matches!(byte, b'?' | b'#'))
-        .unwrap_or(bytes.len());
-    bytes
+        .enumerate()
+        .filter(|(_, byte)| matches!(byte, b'/' | b'?' | b'#'));
+    let end = slashes.map(|(at, _)| at).nth(2).unwrap_or(bytes.len());
+    let origin = bytes
         .get(..end)
-        .and_then(|path| HeaderValue::from_bytes(path).ok())
+        .filter(|origin| origin.starts_with(b"http") && !origin.contains(&b'@'));
+    origin
+        .and_then(|origin| HeaderValue::from_bytes(origin).ok())
         .unwrap_or_else(|| HeaderValue::from_static(""))
 }
 
@@ -343,15 +358,24 @@ fn ascii(text: Vec<u8>) -> HeaderValue {
         .unwrap_or_else(|_| HeaderValue::from_static("0"))
 }
 
-/// The client's request id if it is one that can go into headers and logs as it is; else a new one.
-pub fn request_id(headers: &HeaderMap) -> HeaderValue {
-    let well_formed = |value: &&HeaderValue| {
-        let plain =
-            |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':');
-        (1..=128).contains(&value.len()) && value.as_bytes().iter().all(plain)
-    };
-    if let Some(value) = headers.get(X_REQUEST_ID).filter(well_formed) {
-        return value.clone();
+/// The client's request id if it is one that can go into headers and logs as it is; else a new one. One that is also
+/// found where credentials are is one of them, sent by mistake.
+pub fn request_id(headers: &HeaderMap, uri: &Uri) -> HeaderValue {
+    let plain =
+        |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':');
+    let given = headers
+        .get(X_REQUEST_ID)
+        .and_then(|value| value.to_str().ok());
+    let given = given.filter(|id| (1..=128).contains(&id.len()) && id.as_bytes().iter().all(plain));
+    if let Some(id) = given {
+        let also_in = |text: &str| id.len() >= 8 && text.contains(id);
+        let carried = [DD_API_KEY, DD_APPLICATION_KEY, header::AUTHORIZATION]
+            .iter()
+            .flat_map(|name| headers.get_all(name))
+            .any(|value| value.to_str().is_ok_and(also_in));
+        if !carried && !also_in(uri.path()) && !uri.query().is_some_and(also_in) {
+            return HeaderValue::from_str(id).unwrap_or_else(|_| HeaderValue::from_static("0"));
+        }
     }
     let mut id = Vec::with_capacity(32);
     push_hex(&mut id, random_u128(), 32);
@@ -558,18 +582,20 @@ mod tests {
 
     #[test]
     fn a_well_formed_request_id_is_kept_and_any_other_replaced() {
-        assert_eq!(
-            request_id(&map(&[("x-request-id", "a-1.b:2_C")])),
-            "a-1.b:2_C"
-        );
+        let of = |headers: &[(&'static str, &str)], uri: &'static str| {
+            request_id(&map(headers), &Uri::from_static(uri))
+        };
+        assert_eq!(of(&[("x-request-id", "a-1.b:2_C")], "/a"), "a-1.b:2_C");
         for bad in ["", "a b", "a\"b", &"x".repeat(129)] {
-            assert_eq!(
-                request_id(&map(&[("x-request-id", bad)])).len(),
-                32,
-                "{bad}"
-            );
+            assert_eq!(of(&[("x-request-id", bad)], "/").len(), 32, "{bad}");
         }
-        assert_ne!(request_id(&HeaderMap::new()), request_id(&HeaderMap::new()));
+        assert_ne!(of(&[], "/"), of(&[], "/"));
+        let key = "0123456789abcdef";
+        assert_ne!(of(&[("x-request-id", key), ("dd-api-key", key)], "/"), key);
+        assert_ne!(
+            of(&[("x-request-id", key)], "/?api_key=0123456789abcdef"),
+            key
+        );
     }
 
     #[test]

@@ -29,7 +29,7 @@ use super::target::Target;
 use super::upstream::{Pool, Upstreams};
 use crate::config::{Listen, WhenFull};
 use crate::keys::policy::{Circumstances, Decision, Staleness, authorize};
-use crate::keys::secret::Fingerprinter;
+use crate::keys::secret::{Fingerprinter, is_secret};
 use crate::keys::{Access, Attribution, Denial, KeyTable, Principal, Reason, Timestamp};
 use crate::telemetry::{self, Labels, METHODS, STATUSES, WorkerCounters};
 
@@ -133,15 +133,7 @@ pub async fn handle(
     let head_only = request.method() == Method::HEAD;
     let mut open = Open::begin(&worker, peer, &request, busy);
     let content_type = request.headers().get(header::CONTENT_TYPE).cloned();
-    let unrouted = if request
-        .uri()
-        .query()
-        .is_some_and(|query| query.contains("ddforward"))
-    {
-        Family::Browser
-    } else {
-        Family::Api
-    };
+    let unrouted = unrouted_family(&request);
 
     // A panic in one request answers 500 and costs only that request.
     let outcome = AssertUnwindSafe(steps(&worker, peer, request, &mut open))
@@ -190,6 +182,21 @@ pub async fn handle(
     }
 }
 
+/// How to refuse a request that no route has been found for. What comes from a page must be able to read why.
+fn unrouted_family(request: &Request<Incoming>) -> Family {
+    let (path, query) = (
+        request.uri().path(),
+        request.uri().query().unwrap_or_default(),
+    );
+    let of_a_page = request.headers().contains_key(header::ORIGIN)
+        && (path.starts_with("/v1/input") || path == "/api/v2/logs");
+    if of_a_page || query.contains("ddforward") || query.contains("ddsource=browser") {
+        Family::Browser
+    } else {
+        Family::Api
+    }
+}
+
 /// The steps, in their order. Each hands on what the next one needs.
 async fn steps(
     worker: &Rc<Worker>,
@@ -211,6 +218,7 @@ async fn steps(
 
     let extracted = credential::extract(route, &target, &parts.headers, &shared.fingerprinter)?;
     let Some(route) = route else {
+        open.hide_known_keys(&shared, &target);
         let sender = parts.method == Method::POST && extracted.any;
         return Err(if sender {
             Refusal::NoRouteForSender
@@ -328,6 +336,9 @@ fn finish_head(headers: &mut HeaderMap, family: Family, open: &Open) {
     headers.insert(strict::X_REQUEST_ID, open.request_id.clone());
 }
 
+/// How many segments of a path that leads nowhere are looked at.
+const SEGMENTS_MAX: usize = 16;
+
 /// The label sets of the request counters.
 pub static LABELS: LazyLock<Labels> = LazyLock::new(|| {
     static FAMILIES: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
@@ -369,13 +380,13 @@ impl Open {
     fn begin(worker: &Rc<Worker>, peer: IpAddr, request: &Request<Incoming>, busy: Busy) -> Self {
         let started = Instant::now();
         let mut record = RequestRecord::begin(request.method().clone(), peer);
-        record.path = record::scrub(request.uri().path());
+        record.path = record::scrub_path(request.uri().path());
         record.user_agent = request
             .headers()
             .get(header::USER_AGENT)
             .map(record::header_text);
         busy.body_left(!http_body::Body::is_end_stream(request.body()));
-        let request_id = forward::request_id(request.headers());
+        let request_id = forward::request_id(request.headers(), request.uri());
         record.request_id = request_id.to_str().unwrap_or_default().into();
         Self {
             record: Some(Box::new(record)),
@@ -404,13 +415,31 @@ impl Open {
             record.path = match route {
                 // The segment that may be a key is shown as its place in the pattern.
                 Some(route) if route.pattern.ends_with("{key}") => route.pattern.as_ref().into(),
-                Some(_) | None => record::scrub(&target.path),
+                Some(_) | None => record::scrub_path(&target.path),
             };
             if let Some(route) = route {
                 record.route = Some(route.pattern.clone());
                 record.family = Some(route.family);
             }
         });
+    }
+
+    /// Hides a key that somebody has put into a path where none belongs: one of an unusual form is only told by looking
+    /// it up. Only for requests that lead nowhere.
+    fn hide_known_keys(&mut self, shared: &Shared, target: &Target<'_>) {
+        let table = shared.table.read();
+        let mut segments = target
+            .path
+            .split('/')
+            .filter(|segment| is_secret(segment.as_bytes()));
+        let is_known = |segment: &str| {
+            table
+                .key(&shared.fingerprinter.fingerprint(segment.as_bytes()))
+                .is_some()
+        };
+        if segments.by_ref().take(SEGMENTS_MAX).any(is_known) || segments.next().is_some() {
+            self.note(|record| record.path = "{hidden}".into());
+        }
     }
 
     fn identify(&mut self, headers: &HeaderMap, peer: IpAddr, listen: &Listen) -> Identity {
@@ -521,6 +550,7 @@ impl Open {
             Cut::TooSlow => "body_too_slow",
             Cut::Client => "client_gone",
             Cut::Framing => "ambiguous",
+            Cut::Deadline => "request_timed_out",
             Cut::Upstream => "upstream_broke",
         };
         self.note(|record| record.error = record.error.or(Some(fault)));
@@ -542,8 +572,9 @@ impl Drop for Open {
         };
         record.duration = self.started.elapsed();
         record.request_bytes = self.meter.as_ref().map_or(0, |meter| meter.bytes.get());
-        if !self.complete && record.error.is_none() {
-            record.error = Some("client_gone");
+        if !self.complete {
+            self.busy.cut();
+            record.error = record.error.or(Some("client_gone"));
         }
         count(&self.worker.counters, &record);
         match self.permit.take() {

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
-use compact_str::CompactString;
+use compact_str::{CompactString, format_compact};
 use http::{Method, StatusCode};
 use serde::Serialize;
 use tokio::sync::mpsc;
@@ -120,7 +120,7 @@ impl RequestRecord {
         let owned = &self.attribution;
         let json = Line {
             time: time(self.at),
-            method: self.method.as_str(),
+            method: method_word(&self.method),
             route: self.route.as_deref(),
             path: &self.path,
             status: self.status.map(|status| status.as_u16()),
@@ -157,6 +157,22 @@ impl RequestRecord {
             return;
         }
         line.push(b'\n');
+    }
+}
+
+/// The method, if it is one that is known: anybody can make one up (OpenTelemetry, HTTP spans).
+pub fn method_word(method: &Method) -> &str {
+    match *method {
+        Method::GET
+        | Method::HEAD
+        | Method::POST
+        | Method::PUT
+        | Method::PATCH
+        | Method::DELETE
+        | Method::OPTIONS
+        | Method::CONNECT
+        | Method::TRACE => method.as_str(),
+        _ => "_OTHER",
     }
 }
 
@@ -255,11 +271,9 @@ pub fn scrub(text: &str) -> CompactString {
     }
     let mut kept = CompactString::default();
     let mut rest = text;
-    while let Some(start) = rest.find(|c: char| c.is_ascii_hexdigit()) {
+    while let Some(start) = rest.find(is_of_secret) {
         let (before, run) = rest.split_at(start);
-        let end = run
-            .find(|c: char| !c.is_ascii_hexdigit())
-            .unwrap_or(run.len());
+        let end = run.find(|c| !is_of_secret(c)).unwrap_or(run.len());
         let (run, after) = run.split_at(end);
         kept.push_str(before);
         kept.push_str(if run.len() >= SECRET_RUN {
@@ -281,10 +295,35 @@ pub fn scrub(text: &str) -> CompactString {
     kept
 }
 
+/// Paths whose next segment is a key, wherever a request for them ends.
+const BEFORE_KEYS: [&str; 3] = ["/v1/input/", "/api/v1/api_key/", "/api/v1/application_key/"];
+
+/// A path for a record: without what is or looks like a key.
+pub fn scrub_path(path: &str) -> CompactString {
+    let before = BEFORE_KEYS.iter().find(|before| {
+        path.get(..before.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(before))
+            && path.len() > before.len()
+    });
+    match before {
+        Some(before) => format_compact!("{before}{{key}}"),
+        None => scrub(path),
+    }
+}
+
+/// A hex digit, or the sign that one may be written with in a path.
+const fn is_of_secret(c: char) -> bool {
+    c.is_ascii_hexdigit() || c == '%'
+}
+
 fn holds_secret(text: &str) -> bool {
     let mut run = 0;
     text.bytes().any(|byte| {
-        run = if byte.is_ascii_hexdigit() { run + 1 } else { 0 };
+        run = if is_of_secret(char::from(byte)) {
+            run + 1
+        } else {
+            0
+        };
         run >= SECRET_RUN
     })
 }
@@ -520,6 +559,11 @@ mod tests {
     fn whatever_looks_like_a_secret_is_scrubbed() {
         let key = "0123456789abcdef0123456789abcdef";
         assert_eq!(scrub(&format!("/x/{key}/y")), "/x/{secret}/y");
+        let escaped = "/x/0123456789abcdef%30123456789abcdef";
+        assert_eq!(scrub(escaped), "/x/{secret}");
+        assert_eq!(scrub_path("/v1/input/my-own-key/x"), "/v1/input/{key}");
+        assert_eq!(scrub_path("/V1/Input/my-own-key"), "/v1/input/{key}");
+        assert_eq!(scrub_path("/v1/input"), "/v1/input");
         assert_eq!(scrub(&format!("/x/pub{key}")), "/x/pu{secret}");
         assert_eq!(
             scrub(&format!("agent/7 ({key}{key})")),

@@ -83,6 +83,28 @@ impl Refusal {
         }
     }
 
+    /// Whether the connection ends with it: after a request that could be read in two ways, nobody knows where the next
+    /// one begins; and one whose body is not read to its end has no next one.
+    pub const fn closes(self) -> bool {
+        match self {
+            Self::Ambiguous
+            | Self::NotSupported
+            | Self::TooLarge
+            | Self::TooSlow
+            | Self::ExpectationFailed => true,
+            Self::MissingKey
+            | Self::MissingApplicationKey
+            | Self::Bad
+            | Self::CannotTell
+            | Self::UpstreamRefused
+            | Self::UpstreamTimedOut
+            | Self::UpstreamBroke
+            | Self::NoRoute
+            | Self::NoRouteForSender
+            | Self::Internal => false,
+        }
+    }
+
     /// The word in the record's `error.type`; `None` where `auth.reason` says it all.
     pub const fn fault(self) -> Option<&'static str> {
         match self {

@@ -42,6 +42,14 @@ pub fn require_unambiguous(parts: &Parts) -> Result<(), No> {
     {
         return Err(Refusal::NotSupported.into());
     }
+    // The target's authority never chooses where a request goes; a scheme that is not ours was meant for somebody else.
+    if parts
+        .uri
+        .scheme_str()
+        .is_some_and(|scheme| !matches!(scheme, "http" | "https"))
+    {
+        return Err(Ambiguity::Path.into());
+    }
     require_host(parts)?;
     require_framing(parts)?;
     for name in headers.keys() {
