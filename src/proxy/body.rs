@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::handle::Open;
+use super::open::Open;
 use super::timer::LazyTimer;
 use super::upstream::Lease;
 

@@ -1,7 +1,6 @@
 //! One client connection: hyper with its limits, and the clocks that hyper does not keep. What a request means is
 //! `handle`'s business.
 
-use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::io;
 use std::net::IpAddr;
@@ -17,74 +16,17 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::handle::{Worker, handle, record_unreadable};
+use super::handle::handle;
+use super::open::record_unreadable;
+use super::phase::{Busy, Phase, State};
 use super::timer::LazyTimer;
+use super::worker::Worker;
 use crate::drain::Signal;
-
-/// What the connection is waiting for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    /// The first byte of a request, since then.
-    Idle(Instant),
-    /// The rest of a head, since its first byte.
-    Head(Instant),
-    /// Its request is being answered; the exchange has clocks of its own.
-    Busy,
-}
-
-/// What the socket and its requests tell each other.
-struct State {
-    phase: Cell<Phase>,
-    /// The last request was answered before all of its body was read.
-    body_left: Cell<bool>,
-    /// The last answer was cut.
-    was_cut: Cell<bool>,
-    /// For the wait for an upstream's answer. Here, because it outlives the requests of the connection, so that most of
-    /// them find it registered.
-    answer_timer: RefCell<LazyTimer>,
-}
-
-/// Held while a request is answered. The clock of the next request starts when it is dropped, with the answer's body, so
-/// that a long answer is not taken for an idle connection.
-pub struct Busy(Rc<State>);
-
-impl Busy {
-    fn begin(state: &Rc<State>) -> Self {
-        state.phase.set(Phase::Busy);
-        Self(Rc::clone(state))
-    }
-
-    /// Notes whether there is body that has not been read.
-    pub fn body_left(&self, left: bool) {
-        self.0.body_left.set(left);
-    }
-
-    /// Notes that the answer was not passed on to its end.
-    pub fn cut(&self) {
-        self.0.was_cut.set(true);
-    }
-
-    /// Ready once `at` has passed; for the one thing that a request waits for at a time.
-    pub fn poll_deadline(&self, cx: &mut Context<'_>, at: Instant) -> Poll<()> {
-        self.0.answer_timer.borrow_mut().poll(cx, at)
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.phase.set(Phase::Idle(Instant::now()));
-    }
-}
 
 /// Serves a connection until it ends, or until a drain lets its last request end.
 pub async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: IpAddr, mut drain: Signal) {
     let listen = &worker.shared.listen;
-    let state = Rc::new(State {
-        phase: Cell::new(Phase::Idle(Instant::now())),
-        body_left: Cell::new(false),
-        was_cut: Cell::new(false),
-        answer_timer: RefCell::default(),
-    });
+    let state = Rc::new(State::new(Instant::now()));
     let timed = Timed {
         stream,
         state: Rc::clone(&state),

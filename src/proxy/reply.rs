@@ -6,6 +6,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 
 use super::route::Family;
+use super::target::Ambiguity;
 
 /// What a client is told when keygate says no (DESIGN 4). Coarse on purpose: the record has the exact reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -120,6 +121,29 @@ impl Refusal {
             Self::ExpectationFailed => Some("expectation_failed"),
             Self::Internal => Some("internal"),
         }
+    }
+}
+
+/// Why the steps stopped, as the client is told.
+pub struct No {
+    /// The contract's row.
+    pub refusal: Refusal,
+    /// Another text than the contract's.
+    pub because: Option<&'static str>,
+}
+
+impl From<Refusal> for No {
+    fn from(refusal: Refusal) -> Self {
+        Self {
+            refusal,
+            because: None,
+        }
+    }
+}
+
+impl From<Ambiguity> for No {
+    fn from(_which: Ambiguity) -> Self {
+        Refusal::Ambiguous.into()
     }
 }
 

@@ -1,16 +1,12 @@
 //! What is refused before anything is decided: requests that two readers could understand in two ways, and methods that
 //! are never forwarded. hyper has parsed the head already; this covers what it lets by (RFC 9110, RFC 9112).
 
-use http::header::{self, GetAll, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, GetAll, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method, Version};
 
-use super::handle::No;
-use super::reply::Refusal;
+use super::reply::{No, Refusal};
 use super::target::Ambiguity;
-
-/// The request's id, from the client or made here.
-pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Names whose spelling with `_` for `-` is refused: a hop behind us could read them as the real ones.
 const NEVER_FOLDED: [&str; 9] = [
