@@ -18,8 +18,8 @@ use crate::control::KeyService;
 use crate::control::socket::ControlSocket;
 use crate::drain::{self, Trigger};
 use crate::keys::KeyTable;
-use crate::proxy::record::Sink;
-pub use crate::proxy::record::{RequestRecord, decision_word};
+pub use crate::proxy::record::{RequestRecord, decision_word, method_word};
+use crate::proxy::recorder::{Onlooker, Sink};
 use crate::proxy::{self, Proxy, StartError};
 use crate::store::sync::Sync;
 use crate::store::{self, StoreError};
@@ -78,7 +78,7 @@ pub enum Records {
     /// Whatever the configuration says.
     AsConfigured,
     /// A function of the caller's.
-    Print(Box<dyn FnMut(&RequestRecord) -> io::Result<()> + Send>),
+    Print(Onlooker),
 }
 
 /// The running program.

@@ -19,7 +19,8 @@
 //! 1. [`proxy::listener`] accepts. Each worker has a socket, a thread, a runtime, upstream connections and counters of
 //!    its own; no request ever moves to another one.
 //! 2. [`proxy::connection`] speaks HTTP/1.1 with one client, and keeps the clocks on a head and on an idle connection.
-//! 3. [`proxy::handle`] begins the record, and then calls the steps:
+//! 3. [`proxy::handle`] opens the request ([`proxy::open`]: its record, and who is to hear that it has ended), and then calls the
+//!    steps:
 //!    1. [`proxy::strict`] and [`proxy::target`] refuse what two readers could understand in two ways.
 //!    2. [`proxy::route`] finds the row of the route table: what is demanded, which family of clients, which upstream,
 //!       how large a body.
@@ -29,7 +30,7 @@
 //!    5. [`proxy::forward`] takes a connection of [`proxy::upstream`], sends the head anew from what was understood, and
 //!       lets the body pass through [`proxy::body`] both ways.
 //!    6. [`proxy::reply`] is asked when one of them said no: (refusal x family) -> status, headers, body.
-//! 4. [`proxy::record`] gets the record when the answer's last byte has left, or when whoever held it is dropped: the
+//! 4. [`proxy::recorder`] gets the [`proxy::record`] when the answer's last byte has left, or when whoever held it is dropped: the
 //!    client is gone, a deadline passed, something panicked.
 //!
 //! Each step takes the typed value of the one before it, so the compiler checks the order. Nothing is left in a request's

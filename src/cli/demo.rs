@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use super::serve::{block_on, refuse, until_stopped};
 use super::{Demo, DemoOutput, complain};
-use crate::app::{self, App, Records, RequestRecord, decision_word};
+use crate::app::{self, App, Records, RequestRecord, decision_word, method_word};
 use crate::config::{Config, UpstreamUrl};
 use crate::control::{FoundedView, KeyService, KeyView, Request, Response, ServiceError};
 use crate::demo;
@@ -275,7 +275,7 @@ fn show(record: &RequestRecord, colours: bool) -> io::Result<()> {
         io::stdout().lock(),
         "{} {} {} {}{reason}{error} org={org} user={user} key={key} {} B {milliseconds:.1} ms",
         paint(&status),
-        record.method,
+        method_word(&record.method),
         plain(&record.path),
         decision_word(record.decision),
         record.request_bytes,

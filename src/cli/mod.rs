@@ -106,6 +106,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let line = match Line::try_parse_from(args) {
         Ok(line) => line,
         Err(error) => {
+            if let Some(sentence) = unwanted(&error) {
+                return complain(&sentence, EXIT_USAGE);
+            }
             // Nobody is left to tell when this fails.
             let _ = error.print();
             return if error.use_stderr() {
@@ -130,6 +133,20 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Apps(command) => manage::run(command.into()),
         Command::Tokens(command) => manage::run(command.into()),
         Command::Whoami(command) => manage::run(command.into()),
+    }
+}
+
+/// What to say of an argument that is no option and not wanted: not what it is, since it may be a secret that belongs on
+/// standard input.
+fn unwanted(error: &clap::Error) -> Option<String> {
+    use clap::error::{ContextKind, ContextValue, ErrorKind};
+    match (error.kind(), error.get(ContextKind::InvalidArg)) {
+        (ErrorKind::UnknownArgument, Some(ContextValue::String(argument))) if !argument.starts_with('-') => Some(
+            "there is one argument too many (not shown, it may be a secret; secrets are read from standard input): \
+             see --help"
+                .to_owned(),
+        ),
+        _ => None,
     }
 }
 

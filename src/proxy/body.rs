@@ -4,7 +4,6 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -14,9 +13,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::Sleep;
 
-use super::handle::Open;
+use super::open::Open;
+use super::timer::LazyTimer;
 use super::upstream::Lease;
 
 /// How an upload stands, shared with whoever waits for the upstream's answer.
@@ -67,6 +66,8 @@ pub enum Cut {
     Client,
     /// The client broke its own framing.
     Framing,
+    /// The whole request took too long.
+    Deadline,
     /// The upstream went away in the middle of its answer, or paused for too long.
     Upstream,
 }
@@ -78,6 +79,7 @@ impl fmt::Display for Cut {
             Self::TooSlow => "the body is too slow",
             Self::Client => "the client broke off",
             Self::Framing => "the body's framing is broken",
+            Self::Deadline => "the request took too long",
             Self::Upstream => "the upstream broke off",
         })
     }
@@ -103,27 +105,6 @@ impl Bounds {
     const GRACE: Duration = Duration::from_secs(30);
 }
 
-/// A timer that is only registered while something is really waited for.
-#[derive(Default)]
-struct Timer(Option<Pin<Box<Sleep>>>);
-
-impl Timer {
-    /// Ready once `at` has passed. Call it only when nothing else is ready.
-    fn poll(&mut self, cx: &mut Context<'_>, at: Instant) -> Poll<()> {
-        let at = at.into();
-        let sleep = match &mut self.0 {
-            Some(sleep) => {
-                if sleep.deadline() != at {
-                    sleep.as_mut().reset(at);
-                }
-                sleep
-            }
-            none => none.insert(Box::pin(tokio::time::sleep_until(at))),
-        };
-        sleep.as_mut().poll(cx)
-    }
-}
-
 /// Whether a client broke its framing, or just went away. hyper says the first as invalid data; everything else is the
 /// end of the connection in one way or another.
 fn fault_of(error: &hyper::Error) -> Cut {
@@ -140,7 +121,7 @@ pub struct Upload {
     bounds: Bounds,
     started: Instant,
     meter: Rc<Meter>,
-    timer: Timer,
+    timer: LazyTimer,
 }
 
 impl Upload {
@@ -154,7 +135,7 @@ impl Upload {
             bounds,
             started: Instant::now(),
             meter,
-            timer: Timer::default(),
+            timer: LazyTimer::default(),
         }
     }
 
@@ -259,7 +240,15 @@ struct Streamed {
     idle: Duration,
     deadline: Instant,
     last: Instant,
-    timer: Timer,
+    timer: LazyTimer,
+    /// Its last byte has come. hyper knows that in advance only where there is a length.
+    ended: bool,
+}
+
+impl Streamed {
+    fn has_ended(&self) -> bool {
+        self.ended || self.inner.is_end_stream()
+    }
 }
 
 impl Answer {
@@ -287,7 +276,8 @@ impl Answer {
             idle,
             deadline,
             last: Instant::now(),
-            timer: Timer::default(),
+            timer: LazyTimer::default(),
+            ended: false,
         };
         let mut answer = Self {
             source: Source::Upstream(Box::new(streamed)),
@@ -300,7 +290,7 @@ impl Answer {
     /// Gives the connection back once nothing more will come on it, and nothing more is owed to it.
     fn end_if_ended(&mut self) {
         if let Source::Upstream(streamed) = &mut self.source
-            && streamed.inner.is_end_stream()
+            && streamed.has_ended()
             && let Some(lease) = streamed.lease.take()
             && streamed.meter.ended.get()
         {
@@ -335,6 +325,10 @@ impl Body for Answer {
                         continue;
                     };
                     streamed.last = Instant::now();
+                    if streamed.last >= streamed.deadline {
+                        this.record.fault(Cut::Deadline);
+                        return Poll::Ready(Some(Err(Cut::Deadline)));
+                    }
                     this.record.passed(data.len());
                     this.end_if_ended();
                     return Poll::Ready(Some(Ok(Frame::data(data))));
@@ -345,14 +339,20 @@ impl Body for Answer {
                     return Poll::Ready(Some(Err(Cut::Upstream)));
                 }
                 Poll::Ready(None) => {
+                    streamed.ended = true;
                     this.end_if_ended();
                     return Poll::Ready(None);
                 }
                 Poll::Pending => {
                     let idle = (streamed.last + streamed.idle).min(streamed.deadline);
                     if streamed.timer.poll(cx, idle).is_ready() {
-                        this.record.fault(Cut::Upstream);
-                        return Poll::Ready(Some(Err(Cut::Upstream)));
+                        let cut = if idle == streamed.deadline {
+                            Cut::Deadline
+                        } else {
+                            Cut::Upstream
+                        };
+                        this.record.fault(cut);
+                        return Poll::Ready(Some(Err(cut)));
                     }
                     return Poll::Pending;
                 }
@@ -363,7 +363,7 @@ impl Body for Answer {
     fn is_end_stream(&self) -> bool {
         match &self.source {
             Source::Whole(bytes) => bytes.is_none(),
-            Source::Upstream(streamed) => streamed.inner.is_end_stream(),
+            Source::Upstream(streamed) => streamed.has_ended(),
         }
     }
 

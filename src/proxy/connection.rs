@@ -1,13 +1,12 @@
 //! One client connection: hyper with its limits, and the clocks that hyper does not keep. What a request means is
 //! `handle`'s business.
 
-use std::cell::Cell;
 use std::convert::Infallible;
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
@@ -16,62 +15,18 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::Sleep;
 
-use super::handle::{Worker, handle, record_unreadable};
+use super::handle::handle;
+use super::open::record_unreadable;
+use super::phase::{Busy, Phase, State};
+use super::timer::LazyTimer;
+use super::worker::Worker;
 use crate::drain::Signal;
-
-/// What the connection is waiting for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    /// The first byte of a request, since then.
-    Idle(Instant),
-    /// The rest of a head, since its first byte.
-    Head(Instant),
-    /// Its request is being answered; the exchange has clocks of its own.
-    Busy,
-}
-
-/// What a connection and the request on it tell each other.
-struct State {
-    phase: Cell<Phase>,
-    unread: Cell<bool>,
-}
-
-/// How long a connection that is closed in the middle of a body goes on taking and dropping that body. Closed at once,
-/// the system would answer the client's next byte with a reset, and most clients then never read the answer.
-const LINGER_MAX: Duration = Duration::from_secs(5);
-
-/// Held while a request is answered. The clock of the next request starts when it is dropped, with the answer's body, so
-/// that a long answer is not taken for an idle connection.
-pub struct Busy(Rc<State>);
-
-impl Busy {
-    fn begin(state: &Rc<State>) -> Self {
-        state.phase.set(Phase::Busy);
-        state.unread.set(false);
-        Self(Rc::clone(state))
-    }
-
-    /// The request is answered before all of its body has been read.
-    pub fn leaves_body_unread(&self) {
-        self.0.unread.set(true);
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.phase.set(Phase::Idle(Instant::now()));
-    }
-}
 
 /// Serves a connection until it ends, or until a drain lets its last request end.
 pub async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: IpAddr, mut drain: Signal) {
     let listen = &worker.shared.listen;
-    let state = Rc::new(State {
-        phase: Cell::new(Phase::Idle(Instant::now())),
-        unread: Cell::new(false),
-    });
+    let state = Rc::new(State::new(Instant::now()));
     let timed = Timed {
         stream,
         state: Rc::clone(&state),
@@ -81,7 +36,7 @@ pub async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: IpAddr, mut drai
         read_timer: LazyTimer::default(),
         write_timer: LazyTimer::default(),
         write_stalled_since: None,
-        lingers_until: None,
+        linger: None,
     };
     let of_service = Rc::clone(&worker);
     let service = service_fn(move |request| {
@@ -120,29 +75,6 @@ pub async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: IpAddr, mut drai
     }
 }
 
-/// A timer that moves only when it must: a deadline that has moved on is checked when the old one rings, so an exchange
-/// that ends in time costs no timer operation.
-#[derive(Default)]
-struct LazyTimer(Option<Pin<Box<Sleep>>>);
-
-impl LazyTimer {
-    fn poll(&mut self, cx: &mut Context<'_>, at: Instant) -> Poll<()> {
-        let sleep = self
-            .0
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at.into())));
-        if sleep.deadline().into_std() > at {
-            sleep.as_mut().reset(at.into());
-        }
-        while sleep.as_mut().poll(cx).is_ready() {
-            if Instant::now() >= at {
-                return Poll::Ready(());
-            }
-            sleep.as_mut().reset(at.into());
-        }
-        Poll::Pending
-    }
-}
-
 /// The socket, with the clocks of a connection between requests and of a client that does not read.
 struct Timed {
     stream: TcpStream,
@@ -153,8 +85,19 @@ struct Timed {
     read_timer: LazyTimer,
     write_timer: LazyTimer,
     write_stalled_since: Option<Instant>,
-    lingers_until: Option<Instant>,
+    linger: Option<Linger>,
 }
+
+/// The end of a connection whose client is still sending.
+struct Linger {
+    until: Instant,
+    bytes_left: usize,
+    timer: LazyTimer,
+}
+
+/// How long, and for how many bytes, a client that is still sending is listened to after its answer.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES_MAX: usize = 64 << 20;
 
 impl Timed {
     fn poll_stalled<T>(
@@ -170,6 +113,15 @@ impl Timed {
         match self.write_timer.poll(cx, since + self.write_timeout) {
             Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
             Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for Timed {
+    fn drop(&mut self) {
+        // An answer without a length ends with its connection. One that was cut must not look whole: it ends with a reset.
+        if self.state.was_cut.get() {
+            let _ = socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
         }
     }
 }
@@ -235,23 +187,32 @@ impl AsyncWrite for Timed {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let until = match this.lingers_until {
-            Some(until) => until,
-            None => {
-                ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
-                if !this.state.unread.get() {
-                    return Poll::Ready(Ok(()));
-                }
-                *this.lingers_until.insert(Instant::now() + LINGER_MAX)
-            }
-        };
-        let mut dropped = [0; 8 * 1024];
+        if this.linger.is_none() {
+            std::task::ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+        }
+        if !this.state.body_left.get() {
+            return Poll::Ready(Ok(()));
+        }
+        // Closing with bytes unread makes the system send a reset, and a reset can overtake the answer: a sender told
+        // 413 would see a broken connection, and send the same again for ever.
+        let linger = this.linger.get_or_insert_with(|| Linger {
+            until: Instant::now() + LINGER,
+            bytes_left: LINGER_BYTES_MAX,
+            timer: LazyTimer::default(),
+        });
+        let mut scratch = [0_u8; 16 * 1024];
         loop {
-            let mut buf = ReadBuf::new(&mut dropped);
-            match Pin::new(&mut this.stream).poll_read(cx, &mut buf) {
-                Poll::Ready(Ok(())) if !buf.filled().is_empty() && Instant::now() < until => {}
+            let mut discarded = ReadBuf::new(&mut scratch);
+            match Pin::new(&mut this.stream).poll_read(cx, &mut discarded) {
+                Poll::Ready(Ok(())) if !discarded.filled().is_empty() => {
+                    let rest = linger.bytes_left.checked_sub(discarded.filled().len());
+                    match rest {
+                        Some(rest) if Instant::now() < linger.until => linger.bytes_left = rest,
+                        Some(_) | None => return Poll::Ready(Ok(())),
+                    }
+                }
                 Poll::Ready(_) => return Poll::Ready(Ok(())),
-                Poll::Pending => return this.read_timer.poll(cx, until).map(Ok),
+                Poll::Pending => return linger.timer.poll(cx, linger.until).map(Ok),
             }
         }
     }

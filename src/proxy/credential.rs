@@ -17,13 +17,22 @@ pub const DD_API_KEY: HeaderName = HeaderName::from_static("dd-api-key");
 pub const DD_APPLICATION_KEY: HeaderName = HeaderName::from_static("dd-application-key");
 
 /// Headers that carry credentials or could be taken to: removed on every route, whether or not they were looked at.
-pub const STRIPPED: [&str; 6] = [
+pub const STRIPPED: [&str; 15] = [
     "dd-api-key",
     "dd-application-key",
     "authorization",
     "proxy-authorization",
     "cookie",
     "x-api-key",
+    "api-key",
+    "apikey",
+    "application-key",
+    "app-key",
+    "dd-app-key",
+    "dd-client-token",
+    "x-dd-api-key",
+    "x-dd-application-key",
+    "x-application-key",
 ];
 
 /// What a request presented, and what is left to forward.
@@ -111,8 +120,11 @@ pub fn extract<'a>(
     }
 
     let query = read_query(&target.query, &mut keys, &mut application_keys)?;
-    if let Some(outer) = target.outer_query {
-        let _ = read_query(outer, &mut keys, &mut application_keys)?;
+    if let Some((outer_path, outer_query)) = target.outer {
+        let _ = read_query(outer_query, &mut keys, &mut application_keys)?;
+        if let Some(key) = outer_path.strip_prefix("/v1/input/") {
+            keys.add(Cow::Borrowed(key.as_bytes()));
+        }
     }
 
     let mut path = Cow::Borrowed(target.path.as_ref());
@@ -152,6 +164,9 @@ fn read_query<'a>(
     let mut carriers = 0_usize;
     for pair in query.split('&') {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        if let Some((_, hidden)) = value.split_once(';') {
+            hidden.split(';').try_for_each(require_no_carrier)?;
+        }
         let values = match carrier(name)? {
             Carrier::Nothing => continue,
             Carrier::Ddforward => None,
@@ -184,6 +199,14 @@ fn read_query<'a>(
     Ok(Cow::Owned(rest))
 }
 
+/// Refuses a carrier where only some readers would see one.
+fn require_no_carrier(pair: &str) -> Result<(), Ambiguity> {
+    match carrier(pair)? {
+        Carrier::Nothing => Ok(()),
+        Carrier::Key | Carrier::ApplicationKey | Carrier::Ddforward => Err(Ambiguity::QueryName),
+    }
+}
+
 fn carrier(name: &str) -> Result<Carrier, Ambiguity> {
     match name {
         "api_key" | "dd-api-key" => return Ok(Carrier::Key),
@@ -191,25 +214,29 @@ fn carrier(name: &str) -> Result<Carrier, Ambiguity> {
         "ddforward" => return Ok(Carrier::Ddforward),
         _ => {}
     }
-    // Anything that ends in "key" after decoding and folding may be a disguised carrier; all else is quickly let by.
+    // A reader that decodes, folds case, takes `;` for `&` or brackets for a list would find a carrier here.
     let decoded = decode(name).ok_or(Ambiguity::QueryName)?;
-    let folded: String = decoded
-        .chars()
-        .filter(|c| !c.is_whitespace() && !c.is_control() && !matches!(c, '[' | ']' | '+'))
-        .map(|c| {
-            if matches!(c, '-' | '.') {
-                '_'
-            } else {
-                c.to_ascii_lowercase()
-            }
-        })
-        .collect();
-    match folded.as_str() {
-        "api_key" | "dd_api_key" | "application_key" | "dd_application_key" | "ddforward" => {
-            Err(Ambiguity::QueryName)
+    for part in decoded.split([';', '&']) {
+        let part = part.split(['[', '=']).next().unwrap_or_default();
+        let folded: String = part
+            .chars()
+            .filter(char::is_ascii_alphanumeric)
+            .map(|c| c.to_ascii_lowercase())
+            .collect();
+        if matches!(
+            folded.as_str(),
+            "apikey"
+                | "ddapikey"
+                | "applicationkey"
+                | "ddapplicationkey"
+                | "appkey"
+                | "ddappkey"
+                | "ddforward"
+        ) {
+            return Err(Ambiguity::QueryName);
         }
-        _ => Ok(Carrier::Nothing),
     }
+    Ok(Carrier::Nothing)
 }
 
 #[cfg(test)]
@@ -298,6 +325,11 @@ mod tests {
             "Api-Key=k",
             "dd_api_key=k",
             "api_key%00=k",
+            "api_key[0]=k",
+            "a=1;api_key=k",
+            "api_key%3Dk=1",
+            "apikey=k",
+            "app_key=p",
         ] {
             assert_eq!(read(query, &[]), Err(Ambiguity::QueryName), "{query}");
         }

@@ -1,11 +1,9 @@
 //! To the upstream and back: identity on, credentials off, the bytes untouched. Who may is decided before; how the
 //! connection is made is `upstream`'s business.
 
-use std::cell::RefCell;
-use std::fmt::Write as _;
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -13,29 +11,27 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
-use ipnet::IpNet;
 
 use super::body::{Bounds, Cut, Meter, Upload};
 use super::credential::{Extracted, STRIPPED};
-use super::handle::{Identity, No, Open, Worker};
-use super::reply::Refusal;
+use super::identity::{Identity, TRACEPARENT, X_FORWARDED_FOR, X_FORWARDED_PROTO, X_REQUEST_ID};
+use super::open::Open;
+use super::reply::{No, Refusal};
 use super::route::{Family, Route};
-use super::strict::{self, X_REQUEST_ID};
+use super::strict::HopByHop;
 use super::upstream::{Lease, OwnCredential, Upstream};
+use super::worker::Worker;
 use crate::keys::Principal;
 use crate::telemetry;
 
 /// The prefix of every identity header; no client's header with it passes, in any spelling.
-const IDENTITY_PREFIX: &str = "x-keygate-";
+const IDENTITY_PREFIX: &str = "x-keygate";
 const ORG_ID: HeaderName = HeaderName::from_static("x-keygate-org-id");
 const KEY_ID: HeaderName = HeaderName::from_static("x-keygate-key-id");
 const KEY_KIND: HeaderName = HeaderName::from_static("x-keygate-key-kind");
 const USER_ID: HeaderName = HeaderName::from_static("x-keygate-user-id");
 const USER_NAME: HeaderName = HeaderName::from_static("x-keygate-user-name");
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// An upstream's answer, its body still to come.
 pub struct Forwarded {
@@ -99,7 +95,7 @@ pub async fn forward(
         };
         telemetry::add(counter, 1);
         let sending = lease.sender.try_send_request(request);
-        match await_head(sending, &meter, upstream.first_byte_timeout, deadline).await {
+        match await_head(sending, &meter, upstream.first_byte_timeout, deadline, open).await {
             Ok(Ok(response)) => {
                 open.upstream_answered(now.elapsed());
                 let response = clean(response, route.family)?;
@@ -118,6 +114,8 @@ pub async fn forward(
                 lease = worker.pool.open(upstream).await?;
             }
             Ok(Err(_)) => return Err(blame(&meter, open).into()),
+            // Over the whole request's deadline, it is whoever was waited for that was too slow.
+            Err(TimedOut) if meter.waits_for_client() => return Err(Refusal::TooSlow.into()),
             Err(TimedOut) => return Err(Refusal::UpstreamTimedOut.into()),
         }
     }
@@ -134,6 +132,7 @@ fn blame(meter: &Meter, open: &mut Open) -> Refusal {
         Some(Cut::TooSlow) => Refusal::TooSlow,
         // Told so, if it still listens.
         Some(Cut::Client | Cut::Framing) => Refusal::Ambiguous,
+        Some(Cut::Deadline) => Refusal::UpstreamTimedOut,
         Some(Cut::Upstream) | None => Refusal::UpstreamBroke,
     }
 }
@@ -147,25 +146,31 @@ async fn await_head<T>(
     meter: &Meter,
     first_byte: Duration,
     deadline: Instant,
+    open: &Open,
 ) -> Result<T, TimedOut> {
     let mut sending = std::pin::pin!(sending);
-    loop {
-        let limit = if meter.waits_for_client() {
-            deadline
-        } else {
-            (meter.last.get() + first_byte).min(deadline)
-        };
-        tokio::select! {
-            biased;
-            answer = &mut sending => return Ok(answer),
-            () = tokio::time::sleep_until(limit.into()) => {
-                let now = Instant::now();
-                if now >= deadline || (!meter.waits_for_client() && now >= meter.last.get() + first_byte) {
-                    return Err(TimedOut);
-                }
+    meter.last.set(Instant::now());
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(answer) = sending.as_mut().poll(cx) {
+            return Poll::Ready(Ok(answer));
+        }
+        loop {
+            let from = if meter.waits_for_client() {
+                Instant::now()
+            } else {
+                meter.last.get()
+            };
+            let limit = (from + first_byte).min(deadline);
+            if open.poll_deadline(cx, limit).is_pending() {
+                return Poll::Pending;
+            }
+            // It rang at a limit that was right when it was set; the upload may have moved on since.
+            if Instant::now() >= deadline || !meter.waits_for_client() {
+                return Poll::Ready(Err(TimedOut));
             }
         }
-    }
+    })
+    .await
 }
 
 /// The target as it was decided on, never as it was sent.
@@ -196,10 +201,11 @@ fn headers(
     principal: &Principal,
 ) -> Result<HeaderMap, Refusal> {
     let mut headers = HeaderMap::with_capacity(parts.headers.len() + 12);
+    let hop_by_hop = HopByHop::of(&parts.headers);
     for (name, value) in &parts.headers {
-        if passes(name.as_str(), &parts.headers, identity) {
+        if passes(name.as_str(), &hop_by_hop, identity) {
             let value = if name == header::REFERER {
-                without_query(value)
+                origin_only(value)
             } else {
                 value.clone()
             };
@@ -244,11 +250,11 @@ fn text(value: &str) -> Result<HeaderValue, Refusal> {
 }
 
 /// Whether a client's header is passed on.
-fn passes(name: &str, headers: &HeaderMap, identity: &Identity) -> bool {
-    // A hop behind us may fold `_` to `-`: both spellings of what is ours are removed.
+fn passes(name: &str, hop_by_hop: &HopByHop<'_>, identity: &Identity) -> bool {
+    // A hop behind us may fold `_` and `.` to `-`: every spelling of what is ours is removed.
     let folded;
-    let name = if name.contains('_') {
-        folded = name.replace('_', "-");
+    let name = if name.contains(['_', '.']) {
+        folded = name.replace(['_', '.'], "-");
         folded.as_str()
     } else {
         name
@@ -260,22 +266,34 @@ fn passes(name: &str, headers: &HeaderMap, identity: &Identity) -> bool {
         return false;
     }
     match name {
-        "forwarded" | "x-real-ip" | "x-request-id" | "traceparent" | "host" | "expect" => false,
+        "x-request-id" | "traceparent" | "host" | "expect" => false,
+        // Some hops take the client's address, the path or the method from these, over what was decided on.
+        "forwarded"
+        | "x-real-ip"
+        | "x-client-ip"
+        | "true-client-ip"
+        | "x-original-url"
+        | "x-rewrite-url"
+        | "x-http-method-override"
+        | "x-method-override" => false,
         "tracestate" => identity.trace_is_clients,
-        name => !strict::is_hop_by_hop(name, headers),
+        name => !hop_by_hop.holds(name),
     }
 }
 
-/// A page's address may hold anything in its query, a token as well.
-fn without_query(referer: &HeaderValue) -> HeaderValue {
+/// A page's path and query may hold anything, a token as well: only its origin goes on.
+fn origin_only(referer: &HeaderValue) -> HeaderValue {
     let bytes = referer.as_bytes();
-    let end = bytes
+    let slashes = bytes
         .iter()
-        .position(|byte| matches!(byte, b'?' | b'#'))
-        .unwrap_or(bytes.len());
-    bytes
+        .enumerate()
+        .filter(|(_, byte)| matches!(byte, b'/' | b'?' | b'#'));
+    let end = slashes.map(|(at, _)| at).nth(2).unwrap_or(bytes.len());
+    let origin = bytes
         .get(..end)
-        .and_then(|path| HeaderValue::from_bytes(path).ok())
+        .filter(|origin| origin.starts_with(b"http") && !origin.contains(&b'@'));
+    origin
+        .and_then(|origin| HeaderValue::from_bytes(origin).ok())
         .unwrap_or_else(|| HeaderValue::from_static(""))
 }
 
@@ -287,6 +305,7 @@ fn clean(response: Response<Incoming>, family: Family) -> Result<Response<Incomi
         return Err(Refusal::UpstreamBroke);
     }
     let mut headers = HeaderMap::with_capacity(parts.headers.len() + 4);
+    let hop_by_hop = HopByHop::of(&parts.headers);
     for (name, value) in &parts.headers {
         let dropped = match name.as_str() {
             // hyper writes the true one.
@@ -295,9 +314,7 @@ fn clean(response: Response<Incoming>, family: Family) -> Result<Response<Incomi
             "set-cookie" => family != Family::Api,
             // API keys do not belong in pages; the browser family gets its own.
             "access-control-allow-origin" | "access-control-allow-credentials" => true,
-            name => {
-                name.starts_with(IDENTITY_PREFIX) || strict::is_hop_by_hop(name, &parts.headers)
-            }
+            name => name.starts_with(IDENTITY_PREFIX) || hop_by_hop.holds(name),
         };
         if !dropped {
             headers.append(name.clone(), value.clone());
@@ -308,125 +325,10 @@ fn clean(response: Response<Incoming>, family: Family) -> Result<Response<Incomi
     Ok(Response::from_parts(parts, body))
 }
 
-thread_local! {
-    /// Ids need to be unique, not secret: one generator for each worker, seeded by the system.
-    static RANDOM: RefCell<fastrand::Rng> = RefCell::new(fastrand::Rng::new());
-}
-
-fn random_u128() -> u128 {
-    RANDOM.with_borrow_mut(|random| random.u128(1..))
-}
-
-/// The client's request id if it is one that can go into headers and logs as it is; else a new one.
-pub fn request_id(headers: &HeaderMap) -> HeaderValue {
-    let well_formed = |value: &&HeaderValue| {
-        let plain =
-            |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':');
-        (1..=128).contains(&value.len()) && value.as_bytes().iter().all(plain)
-    };
-    if let Some(value) = headers.get(X_REQUEST_ID).filter(well_formed) {
-        return value.clone();
-    }
-    let mut id = String::with_capacity(32);
-    let _ = write!(id, "{:032x}", random_u128());
-    HeaderValue::try_from(id).unwrap_or_else(|_| HeaderValue::from_static("0"))
-}
-
-/// Who the client is and what its request is called.
-pub fn identify(
-    headers: &HeaderMap,
-    peer: IpAddr,
-    trusted: &[IpNet],
-    request_id: HeaderValue,
-) -> Identity {
-    let peer = peer.to_canonical();
-    let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
-    let mut client = peer;
-    let mut forwarded_for = String::new();
-    if !trusted.is_empty() && is_trusted(&peer) {
-        // From the right: each trusted hop vouches for the address before its own, and for nothing further left.
-        let hops: Vec<&str> = headers
-            .get_all(X_FORWARDED_FOR)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|v| v.split(','))
-            .collect();
-        for hop in hops.iter().rev() {
-            let Ok(address) = hop.trim().parse::<IpAddr>() else {
-                break;
-            };
-            client = address.to_canonical();
-            if forwarded_for.is_empty() {
-                forwarded_for = client.to_string();
-            } else {
-                forwarded_for = format!("{client}, {forwarded_for}");
-            }
-            if !is_trusted(&client) {
-                break;
-            }
-        }
-    }
-    if !forwarded_for.is_empty() {
-        forwarded_for.push_str(", ");
-    }
-    let _ = write!(forwarded_for, "{peer}");
-    let https = headers
-        .get(X_FORWARDED_PROTO)
-        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"https"));
-    let clients_trace = headers
-        .get(TRACEPARENT)
-        .filter(|value| is_traceparent(value.as_bytes()));
-    let traceparent = clients_trace.cloned().unwrap_or_else(|| {
-        let mut made = String::with_capacity(55);
-        let span = u64::try_from(random_u128() >> 64).unwrap_or(1).max(1);
-        let _ = write!(made, "00-{:032x}-{span:016x}-00", random_u128());
-        HeaderValue::try_from(made).unwrap_or_else(|_| HeaderValue::from_static(""))
-    });
-    Identity {
-        client,
-        request_id,
-        traceparent,
-        trace_is_clients: clients_trace.is_some(),
-        scheme: if https && !trusted.is_empty() && is_trusted(&peer) {
-            "https"
-        } else {
-            "http"
-        },
-        forwarded_for: HeaderValue::try_from(forwarded_for)
-            .unwrap_or_else(|_| HeaderValue::from_static("unknown")),
-    }
-}
-
-/// Version 00 of W3C Trace Context, with ids that are not all zero.
-fn is_traceparent(bytes: &[u8]) -> bool {
-    let hex = |part: &[u8]| {
-        part.iter()
-            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-    };
-    let set = |part: &[u8]| part.iter().any(|byte| *byte != b'0');
-    let mut parts = bytes.split(|byte| *byte == b'-');
-    match (
-        parts.next(),
-        parts.next(),
-        parts.next(),
-        parts.next(),
-        parts.next(),
-    ) {
-        (Some(b"00"), Some(trace), Some(span), Some(flags), None) => {
-            (trace.len(), span.len(), flags.len()) == (32, 16, 2)
-                && hex(trace)
-                && hex(span)
-                && hex(flags)
-                && set(trace)
-                && set(span)
-        }
-        _ => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proxy::identity::identify;
 
     fn map(headers: &[(&'static str, &str)]) -> HeaderMap {
         let mut map = HeaderMap::new();
@@ -434,52 +336,6 @@ mod tests {
             map.append(*name, value.parse().unwrap());
         }
         map
-    }
-
-    fn identified(
-        headers: &[(&'static str, &str)],
-        peer: &str,
-        trusted: &[&str],
-    ) -> (String, String) {
-        let trusted: Vec<IpNet> = trusted.iter().map(|net| net.parse().unwrap()).collect();
-        let identity = identify(
-            &map(headers),
-            peer.parse().unwrap(),
-            &trusted,
-            HeaderValue::from_static("r"),
-        );
-        (
-            identity.client.to_string(),
-            identity.forwarded_for.to_str().unwrap().to_owned(),
-        )
-    }
-
-    #[test]
-    fn only_trusted_proxies_are_believed_about_the_client() {
-        let forged = [("x-forwarded-for", "1.1.1.1, 2.2.2.2")];
-        let same = |client: &str, chain: &str| (client.to_owned(), chain.to_owned());
-        assert_eq!(
-            identified(&forged, "9.9.9.9", &[]),
-            same("9.9.9.9", "9.9.9.9")
-        );
-        assert_eq!(
-            identified(&forged, "9.9.9.9", &["10.0.0.0/8"]),
-            same("9.9.9.9", "9.9.9.9")
-        );
-        assert_eq!(
-            identified(&forged, "10.0.0.1", &["10.0.0.0/8"]),
-            same("2.2.2.2", "2.2.2.2, 10.0.0.1")
-        );
-        let chain = [("x-forwarded-for", "1.1.1.1, 2.2.2.2, 10.0.0.2")];
-        assert_eq!(
-            identified(&chain, "10.0.0.1", &["10.0.0.0/8"]),
-            same("2.2.2.2", "2.2.2.2, 10.0.0.2, 10.0.0.1")
-        );
-        let garbage = [("x-forwarded-for", "1.1.1.1, junk")];
-        assert_eq!(
-            identified(&garbage, "10.0.0.1", &["10.0.0.0/8"]),
-            same("10.0.0.1", "10.0.0.1")
-        );
     }
 
     #[test]
@@ -513,7 +369,7 @@ mod tests {
             "host",
             "tracestate",
         ] {
-            assert!(!passes(name, &headers, &identity), "{name}");
+            assert!(!passes(name, &HopByHop::of(&headers), &identity), "{name}");
         }
         for name in [
             "content-type",
@@ -523,49 +379,7 @@ mod tests {
             "x-other",
             "content-length",
         ] {
-            assert!(passes(name, &headers, &identity), "{name}");
-        }
-    }
-
-    #[test]
-    fn a_well_formed_request_id_is_kept_and_any_other_replaced() {
-        assert_eq!(
-            request_id(&map(&[("x-request-id", "a-1.b:2_C")])),
-            "a-1.b:2_C"
-        );
-        for bad in ["", "a b", "a\"b", &"x".repeat(129)] {
-            assert_eq!(
-                request_id(&map(&[("x-request-id", bad)])).len(),
-                32,
-                "{bad}"
-            );
-        }
-        assert_ne!(request_id(&HeaderMap::new()), request_id(&HeaderMap::new()));
-    }
-
-    #[test]
-    fn a_valid_trace_is_continued_and_any_other_begun_anew() {
-        let kept = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-        let of = |value: &str| {
-            identify(
-                &map(&[("traceparent", value)]),
-                "9.9.9.9".parse().unwrap(),
-                &[],
-                HeaderValue::from_static("r"),
-            )
-        };
-        assert_eq!(of(kept).traceparent, kept);
-        for bad in [
-            "",
-            "00-0-0-0",
-            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
-            "01-x",
-        ] {
-            let identity = of(bad);
-            assert!(
-                !identity.trace_is_clients && is_traceparent(identity.traceparent.as_bytes()),
-                "{bad}"
-            );
+            assert!(passes(name, &HopByHop::of(&headers), &identity), "{name}");
         }
     }
 }

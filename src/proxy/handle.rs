@@ -3,122 +3,34 @@
 //! The inner function is the steps with `?`. The outer one begins the record, turns a refusal into the contract's
 //! answer, and attaches the record to the answer's body, so that its bytes and its duration are true.
 
-use std::cell::Cell;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
-use std::sync::{Arc, LazyLock};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::header::{self, HeaderMap, HeaderValue};
-use http::{Method, Request, Response, StatusCode};
-use http_body::Body as _;
+use http::{Method, Request, Response};
 use hyper::body::Incoming;
-use tokio::sync::mpsc;
 
-use super::body::{Answer, Cut, Meter};
-use super::connection::Busy;
+use super::body::Answer;
 use super::credential;
 use super::forward::{self, Forwarded};
-use super::record::{self, Queue, RequestRecord, decision_word};
-use super::reply::{self, Refusal};
-use super::route::{Destination, Family, Route, Routes};
+use super::identity::{Identity, X_REQUEST_ID};
+use super::open::Open;
+use super::phase::Busy;
+use super::reply::{self, No, Refusal};
+use super::route::{Destination, Family, Route};
 use super::strict;
 use super::target::Target;
-use super::upstream::{Pool, Upstreams};
-use crate::config::{Listen, WhenFull};
-use crate::keys::policy::{Circumstances, Decision, Staleness, authorize};
-use crate::keys::secret::Fingerprinter;
-use crate::keys::{Access, Attribution, Denial, KeyTable, Principal, Reason, Timestamp};
-use crate::telemetry::{self, Labels, METHODS, STATUSES, WorkerCounters};
+use super::worker::{Shared, Worker};
+use crate::keys::policy::{Circumstances, Decision, authorize};
+use crate::keys::{Attribution, Credential, Principal, Reason, Timestamp};
 
 /// `Connection: close`.
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
-
-/// What every worker reads and none writes.
-pub struct Shared {
-    /// The routes.
-    pub routes: Routes,
-    /// The upstreams.
-    pub upstreams: Upstreams,
-    /// The keys.
-    pub table: Arc<KeyTable>,
-    /// Secret to fingerprint.
-    pub fingerprinter: Fingerprinter,
-    /// How old the table may be.
-    pub staleness: Staleness,
-    /// Limits of the listener.
-    pub listen: Listen,
-    /// When the record's sink cannot keep up.
-    pub when_full: RecordRules,
-}
-
-/// What happens to a request whose record finds its queue full.
-#[derive(Clone, Copy, Debug)]
-pub struct RecordRules {
-    /// At the API.
-    pub api: WhenFull,
-    /// Everywhere else.
-    pub intake: WhenFull,
-    /// How long it waits.
-    pub wait_max: Duration,
-}
-
-/// One core's part: nothing in it is touched by another worker, but for a scrape that reads the counters.
-pub struct Worker {
-    /// What all workers share.
-    pub shared: Arc<Shared>,
-    /// Its upstream connections.
-    pub pool: Rc<Pool>,
-    /// Its counters.
-    pub counters: Arc<WorkerCounters>,
-    /// Its end of the records' queue.
-    pub records: Queue,
-    /// Whether it is about to end with requests under way.
-    pub ending: Cell<bool>,
-}
-
-/// A request's identity for the upstream and the record.
-#[derive(Debug)]
-pub struct Identity {
-    /// The client, trusted proxies aside.
-    pub client: IpAddr,
-    /// `X-Request-ID`.
-    pub request_id: HeaderValue,
-    /// `traceparent`.
-    pub traceparent: HeaderValue,
-    /// Whether the trace is the client's, so that its `tracestate` is still about it.
-    pub trace_is_clients: bool,
-    /// `X-Forwarded-Proto`: what the client spoke, by the word of a trusted proxy that ended its TLS.
-    pub scheme: &'static str,
-    /// `X-Forwarded-For`.
-    pub forwarded_for: HeaderValue,
-}
-
-/// Why the steps stopped, as the client is told.
-pub struct No {
-    /// The contract's row.
-    pub refusal: Refusal,
-    /// Another text than the contract's.
-    pub because: Option<&'static str>,
-}
-
-impl From<Refusal> for No {
-    fn from(refusal: Refusal) -> Self {
-        Self {
-            refusal,
-            because: None,
-        }
-    }
-}
-
-impl From<super::target::Ambiguity> for No {
-    fn from(_which: super::target::Ambiguity) -> Self {
-        Refusal::Ambiguous.into()
-    }
-}
 
 /// What the steps end in when nothing said no.
 enum Reply {
@@ -136,26 +48,13 @@ pub async fn handle(
     let head_only = request.method() == Method::HEAD;
     let mut open = Open::begin(&worker, peer, &request, busy);
     let content_type = request.headers().get(header::CONTENT_TYPE).cloned();
-    let unrouted = if request
-        .uri()
-        .query()
-        .is_some_and(|query| query.contains("ddforward"))
-    {
-        Family::Browser
-    } else {
-        Family::Api
-    };
-
-    let has_body = !request.body().is_end_stream();
+    let unrouted = unrouted_family(&request);
 
     // A panic in one request answers 500 and costs only that request.
     let outcome = AssertUnwindSafe(steps(&worker, peer, request, &mut open))
         .catch_unwind()
         .await;
     let outcome = outcome.unwrap_or_else(|_panic| Err(Refusal::Internal.into()));
-    if has_body && !open.has_read_body() {
-        open.busy.leaves_body_unread();
-    }
     let family = open
         .record()
         .and_then(|record| record.family)
@@ -198,6 +97,21 @@ pub async fn handle(
     }
 }
 
+/// How to refuse a request that no route has been found for. What comes from a page must be able to read why.
+fn unrouted_family(request: &Request<Incoming>) -> Family {
+    let (path, query) = (
+        request.uri().path(),
+        request.uri().query().unwrap_or_default(),
+    );
+    let of_a_page = request.headers().contains_key(header::ORIGIN)
+        && (path.starts_with("/v1/input") || path == "/api/v2/logs");
+    if of_a_page || query.contains("ddforward") || query.contains("ddsource=browser") {
+        Family::Browser
+    } else {
+        Family::Api
+    }
+}
+
 /// The steps, in their order. Each hands on what the next one needs.
 async fn steps(
     worker: &Rc<Worker>,
@@ -219,6 +133,7 @@ async fn steps(
 
     let extracted = credential::extract(route, &target, &parts.headers, &shared.fingerprinter)?;
     let Some(route) = route else {
+        open.hide_known_keys(&shared, &target);
         let sender = parts.method == Method::POST && extracted.any;
         return Err(if sender {
             Refusal::NoRouteForSender
@@ -260,7 +175,7 @@ async fn steps(
 fn decide(
     shared: &Shared,
     route: &Route,
-    credential: &crate::keys::Credential,
+    credential: &Credential,
     identity: &Identity,
     headers: &HeaderMap,
     open: &mut Open,
@@ -333,268 +248,5 @@ fn finish_head(headers: &mut HeaderMap, family: Family, open: &Open) {
     if family == Family::Browser {
         reply::allow_cross_origin(headers);
     }
-    headers.insert(strict::X_REQUEST_ID, open.request_id.clone());
-}
-
-/// The label sets of the request counters.
-pub static LABELS: LazyLock<Labels> = LazyLock::new(|| {
-    static FAMILIES: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
-        Family::ALL
-            .iter()
-            .map(|family| family.as_str())
-            .chain(["none"])
-            .collect()
-    });
-    static VERDICTS: LazyLock<Vec<(&'static str, &'static str)>> = LazyLock::new(|| {
-        let reasons = Reason::ALL
-            .iter()
-            .map(|reason| (decision_word(Some(reason.decision())), reason.as_str()));
-        [("none", "none"), ("allowed", "none")]
-            .into_iter()
-            .chain(reasons)
-            .collect()
-    });
-    Labels {
-        families: &FAMILIES,
-        verdicts: &VERDICTS,
-    }
-});
-
-/// A request under way: its record, which is written exactly once, whatever happens to whoever holds this. Dropping it
-/// is finishing it.
-pub struct Open {
-    record: Option<Box<RequestRecord>>,
-    worker: Rc<Worker>,
-    started: Instant,
-    meter: Option<Rc<Meter>>,
-    permit: Option<mpsc::OwnedPermit<Box<RequestRecord>>>,
-    complete: bool,
-    request_id: HeaderValue,
-    busy: Busy,
-}
-
-impl Open {
-    fn begin(worker: &Rc<Worker>, peer: IpAddr, request: &Request<Incoming>, busy: Busy) -> Self {
-        let started = Instant::now();
-        let mut record = RequestRecord::begin(request.method().clone(), peer);
-        record.path = record::scrub(request.uri().path());
-        record.user_agent = request
-            .headers()
-            .get(header::USER_AGENT)
-            .map(record::header_text);
-        let request_id = forward::request_id(request.headers());
-        record.request_id = request_id.to_str().unwrap_or_default().into();
-        Self {
-            record: Some(Box::new(record)),
-            worker: Rc::clone(worker),
-            started,
-            meter: None,
-            permit: None,
-            complete: false,
-            request_id,
-            busy,
-        }
-    }
-
-    fn record(&self) -> Option<&RequestRecord> {
-        self.record.as_deref()
-    }
-
-    fn has_read_body(&self) -> bool {
-        self.meter.as_ref().is_some_and(|meter| meter.ended.get())
-    }
-
-    fn note(&mut self, note: impl FnOnce(&mut RequestRecord)) {
-        if let Some(record) = &mut self.record {
-            note(record);
-        }
-    }
-
-    fn routed(&mut self, route: Option<&Route>, target: &Target<'_>) {
-        self.note(|record| {
-            record.path = match route {
-                // The segment that may be a key is shown as its place in the pattern.
-                Some(route) if route.pattern.ends_with("{key}") => route.pattern.as_ref().into(),
-                Some(_) | None => record::scrub(&target.path),
-            };
-            if let Some(route) = route {
-                record.route = Some(route.pattern.clone());
-                record.family = Some(route.family);
-            }
-        });
-    }
-
-    fn identify(&mut self, headers: &HeaderMap, peer: IpAddr, listen: &Listen) -> Identity {
-        let identity = forward::identify(
-            headers,
-            peer,
-            &listen.trusted_proxies,
-            self.request_id.clone(),
-        );
-        let trace = identity.traceparent.to_str().unwrap_or_default();
-        self.note(|record| {
-            record.client = identity.client;
-            record.trace_id = trace.split('-').nth(1).unwrap_or_default().into();
-        });
-        identity
-    }
-
-    fn decided(
-        &mut self,
-        verdict: &Result<Principal, Denial>,
-        access: &Access,
-        view: Option<crate::keys::table::View>,
-        took: Duration,
-    ) {
-        self.note(|record| {
-            record.auth_duration = took;
-            if matches!(access, Access::Open) {
-                return;
-            }
-            record.view_revision = view.map(|view| view.revision.0);
-            record.view_age = view.map(|view| view.age);
-            match verdict {
-                Ok(principal) => {
-                    record.decision = Some(Decision::Allowed);
-                    record.attribution = principal.attribution().clone();
-                }
-                Err(denial) => {
-                    record.decision = Some(denial.reason.decision());
-                    record.reason = Some(denial.reason);
-                    record.attribution = (*denial.attribution).clone();
-                }
-            }
-        });
-    }
-
-    /// Makes sure of a place for the record where the route's rule is to wait for one.
-    async fn reserve_record(&mut self, route: &Route, rules: &RecordRules) -> Result<(), No> {
-        let rule = if matches!(route.access, Access::Api { .. }) {
-            rules.api
-        } else {
-            rules.intake
-        };
-        if rule == WhenFull::Drop {
-            return Ok(());
-        }
-        let reserving = self.worker.records.clone().reserve_owned();
-        match tokio::time::timeout(rules.wait_max, reserving).await {
-            Ok(Ok(permit)) => {
-                self.permit = Some(permit);
-                Ok(())
-            }
-            Ok(Err(_)) | Err(_) => {
-                self.note(|record| record.error = Some("record_sink_full"));
-                Err(Refusal::CannotTell.into())
-            }
-        }
-    }
-
-    /// Notes where the request is sent, and who counts its bytes.
-    pub fn forwarding(&mut self, upstream: &str, meter: &Rc<Meter>) {
-        self.meter = Some(Rc::clone(meter));
-        self.note(|record| record.upstream = Some(upstream.into()));
-    }
-
-    /// Notes that it was sent once more.
-    pub fn retried(&mut self) {
-        telemetry::add(&self.worker.counters.upstream_retries, 1);
-        self.note(|record| record.retries += 1);
-    }
-
-    /// Notes how long the upstream took to begin its answer.
-    pub fn upstream_answered(&mut self, took: Duration) {
-        self.note(|record| record.upstream_duration = Some(took));
-    }
-
-    fn refused(&mut self, refusal: Refusal) {
-        self.note(|record| record.error = record.error.or(refusal.fault()));
-    }
-
-    fn answered(&mut self, status: StatusCode) {
-        self.note(|record| record.status = Some(status));
-    }
-
-    /// Counts body bytes handed to the client's connection.
-    pub fn passed(&mut self, bytes: usize) {
-        self.note(|record| record.response_bytes += bytes as u64);
-    }
-
-    /// Notes that the answer was cut.
-    pub fn fault(&mut self, cut: Cut) {
-        let fault = match cut {
-            Cut::TooLarge => "body_too_large",
-            Cut::TooSlow => "body_too_slow",
-            Cut::Client => "client_gone",
-            Cut::Framing => "ambiguous",
-            Cut::Upstream => "upstream_broke",
-        };
-        self.note(|record| record.error = record.error.or(Some(fault)));
-    }
-
-    /// Notes that the answer was passed on to its end.
-    pub fn complete(&mut self) {
-        self.complete = true;
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        let Some(mut record) = self.record.take() else {
-            return;
-        };
-        record.duration = self.started.elapsed();
-        record.request_bytes = self.meter.as_ref().map_or(0, |meter| meter.bytes.get());
-        if !self.complete && record.error.is_none() {
-            let ending = self.worker.ending.get();
-            record.error = Some(if ending {
-                "drain_deadline"
-            } else {
-                "client_gone"
-            });
-        }
-        count(&self.worker.counters, &record);
-        match self.permit.take() {
-            Some(permit) => {
-                permit.send(record);
-            }
-            None => {
-                if self.worker.records.try_send(record).is_err() {
-                    telemetry::add(&self.worker.counters.records_dropped, 1);
-                }
-            }
-        }
-    }
-}
-
-fn count(counters: &WorkerCounters, record: &RequestRecord) {
-    let family = record
-        .family
-        .map_or(Family::ALL.len(), |family| family as usize);
-    let method = match record.method {
-        Method::GET | Method::HEAD | Method::OPTIONS => 0,
-        Method::POST => 1,
-        Method::PUT | Method::PATCH | Method::DELETE => 2,
-        _ => METHODS.len() - 1,
-    };
-    let status = record.status.map_or(STATUSES.len() - 1, |status| {
-        usize::from(status.as_u16() / 100).saturating_sub(1)
-    });
-    let verdict = match (record.decision, record.reason) {
-        (None, _) => 0,
-        (Some(_), None) => 1,
-        (Some(_), Some(reason)) => 2 + reason as usize,
-    };
-    counters.request(family, method, status, verdict, record.duration);
-}
-
-/// The record of a request that could not be read at all: hyper has answered it and closes the connection.
-pub fn record_unreadable(worker: &Rc<Worker>, peer: IpAddr, status: StatusCode) {
-    let mut record = RequestRecord::begin(Method::from_bytes(b"-").unwrap_or(Method::GET), peer);
-    record.status = Some(status);
-    record.error = Some("unreadable");
-    count(&worker.counters, &record);
-    if worker.records.try_send(Box::new(record)).is_err() {
-        telemetry::add(&worker.counters.records_dropped, 1);
-    }
+    headers.insert(X_REQUEST_ID, open.request_id.clone());
 }

@@ -14,9 +14,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 
 use super::connection;
-use super::handle::{Shared, Worker};
-use super::record::Queue;
+use super::recorder::Queue;
 use super::upstream::Pool;
+use super::worker::{Shared, Worker};
 use crate::drain::Signal;
 use crate::telemetry::{self, WorkerCounters};
 

@@ -6,13 +6,19 @@ pub mod connection;
 pub mod credential;
 pub mod forward;
 pub mod handle;
+pub mod identity;
 pub mod listener;
+pub mod open;
+pub mod phase;
 pub mod record;
+pub mod recorder;
 pub mod reply;
 pub mod route;
 pub mod strict;
 pub mod target;
+pub mod timer;
 pub mod upstream;
+pub mod worker;
 
 use std::io;
 use std::net::SocketAddr;
@@ -25,10 +31,10 @@ use crate::keys::KeyTable;
 use crate::keys::policy::Staleness;
 use crate::keys::secret::Fingerprinter;
 use crate::telemetry::WorkerCounters;
-use handle::{LABELS, RecordRules, Shared};
-use record::{Recorder, Sink};
+use recorder::{Recorder, Sink};
 use route::Routes;
 use upstream::Upstreams;
+use worker::{LABELS, RecordRules, Shared};
 
 /// The data plane, bound and running.
 pub struct Proxy {

@@ -1,21 +1,14 @@
-//! The request's record: begun on arrival, filled along the way, written exactly once. Formatting and writing happen on
-//! a thread of their own; a request only hands its fields over. No secret is ever a field.
+//! The request's record: begun on arrival, filled along the way, written exactly once. It is
+//! fields until `recorder` writes it; no secret is ever one of them.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
-use compact_str::CompactString;
+use compact_str::{CompactString, format_compact};
 use http::{Method, StatusCode};
 use serde::Serialize;
-use tokio::sync::mpsc;
 
 use super::route::Family;
 use crate::keys::policy::Decision;
@@ -160,8 +153,8 @@ impl RequestRecord {
     }
 }
 
-/// A method's name. One that no standard knows is the client's own text, and may be anything, a secret as well.
-fn method_word(method: &Method) -> &str {
+/// The method, if it is one that is known: anybody can make one up (OpenTelemetry, HTTP spans).
+pub fn method_word(method: &Method) -> &str {
     match *method {
         Method::GET
         | Method::HEAD
@@ -172,7 +165,6 @@ fn method_word(method: &Method) -> &str {
         | Method::OPTIONS
         | Method::CONNECT
         | Method::TRACE => method.as_str(),
-        // OpenTelemetry's word for these.
         _ => "_OTHER",
     }
 }
@@ -262,18 +254,26 @@ fn time(at: SystemTime) -> String {
     jiff::Timestamp::try_from(at).map_or_else(|_| String::new(), |at| format!("{at:.3}"))
 }
 
-/// Replaces whatever looks like a secret: a run of 32 or more hex digits, with `pub` before it or not, some of them
-/// percent-encoded or not. Cuts the rest.
+/// As many hex digits in a row as the shortest issued secret has.
+const SECRET_RUN: usize = 32;
+
+/// Replaces whatever looks like a secret: a run of 32 or more hex digits, with `pub` before it or not. Cuts the rest.
 pub fn scrub(text: &str) -> CompactString {
-    let of_a_run = |c: char| c.is_ascii_hexdigit() || c == '%';
+    if text.len() <= TEXT_BYTES_MAX && !holds_secret(text) {
+        return text.into();
+    }
     let mut kept = CompactString::default();
     let mut rest = text;
-    while let Some(start) = rest.find(of_a_run) {
+    while let Some(start) = rest.find(is_of_secret) {
         let (before, run) = rest.split_at(start);
-        let end = run.find(|c| !of_a_run(c)).unwrap_or(run.len());
+        let end = run.find(|c| !is_of_secret(c)).unwrap_or(run.len());
         let (run, after) = run.split_at(end);
         kept.push_str(before);
-        kept.push_str(if run.len() >= 32 { "{secret}" } else { run });
+        kept.push_str(if run.len() >= SECRET_RUN {
+            "{secret}"
+        } else {
+            run
+        });
         rest = after;
     }
     kept.push_str(rest);
@@ -286,6 +286,39 @@ pub fn scrub(text: &str) -> CompactString {
         let _ = write!(kept, "...");
     }
     kept
+}
+
+/// Paths whose next segment is a key, wherever a request for them ends.
+const BEFORE_KEYS: [&str; 3] = ["/v1/input/", "/api/v1/api_key/", "/api/v1/application_key/"];
+
+/// A path for a record: without what is or looks like a key.
+pub fn scrub_path(path: &str) -> CompactString {
+    let before = BEFORE_KEYS.iter().find(|before| {
+        path.get(..before.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(before))
+            && path.len() > before.len()
+    });
+    match before {
+        Some(before) => format_compact!("{before}{{key}}"),
+        None => scrub(path),
+    }
+}
+
+/// A hex digit, or the sign that one may be written with in a path.
+const fn is_of_secret(c: char) -> bool {
+    c.is_ascii_hexdigit() || c == '%'
+}
+
+fn holds_secret(text: &str) -> bool {
+    let mut run = 0;
+    text.bytes().any(|byte| {
+        run = if is_of_secret(char::from(byte)) {
+            run + 1
+        } else {
+            0
+        };
+        run >= SECRET_RUN
+    })
 }
 
 /// A header's text for a record: readable, scrubbed, cut.
@@ -302,212 +335,6 @@ pub fn header_text(value: &http::HeaderValue) -> CompactString {
     })
 }
 
-/// Where records go.
-pub enum Sink {
-    /// Standard output.
-    Stdout,
-    /// A file, opened again when [`Recorder::reopen`] is asked for.
-    File(PathBuf),
-    /// A function; for the demo's coloured lines.
-    Print(Box<dyn FnMut(&RequestRecord) -> io::Result<()> + Send>),
-    /// Nowhere.
-    Off,
-}
-
-/// One worker's end of the queue of records.
-pub type Queue = mpsc::Sender<Box<RequestRecord>>;
-
-/// The thread that formats and writes the records of all workers, in batches.
-pub struct Recorder {
-    thread: JoinHandle<()>,
-    reopen: Arc<AtomicBool>,
-}
-
-/// How long the writer sleeps when nothing waits. Workers never wake it: that would be a system call for each request.
-const TICK: Duration = Duration::from_millis(5);
-/// How long the writer waits before it tries a sink again that took nothing.
-const BROKEN_PAUSE: Duration = Duration::from_millis(100);
-/// How often it still tries once the program is ending.
-const LAST_CHANCES: u32 = 10;
-/// The most records taken from one worker at a time.
-const BATCH: usize = 512;
-
-impl Recorder {
-    /// Opens the sink and starts the writer, with one queue of `queue_max` records for each worker.
-    ///
-    /// # Errors
-    /// When the file cannot be opened.
-    pub fn start(sink: Sink, workers: usize, queue_max: usize) -> io::Result<(Self, Vec<Queue>)> {
-        let file = match &sink {
-            Sink::File(path) => Some(open(path)?),
-            Sink::Stdout | Sink::Print(_) | Sink::Off => None,
-        };
-        let (senders, mut queues): (Vec<_>, Vec<_>) = (0..workers)
-            .map(|_| mpsc::channel::<Box<RequestRecord>>(queue_max.max(1)))
-            .unzip();
-        let reopen = Arc::new(AtomicBool::new(false));
-        let asked = Arc::clone(&reopen);
-        let thread = std::thread::Builder::new()
-            .name("records".into())
-            .spawn(move || {
-                let mut output = Output {
-                    sink,
-                    file,
-                    waiting: Vec::with_capacity(64 * 1024),
-                    written: 0,
-                    broken: false,
-                };
-                let mut last_chances = LAST_CHANCES;
-                while !queues.is_empty() || !output.waiting.is_empty() {
-                    if asked.swap(false, Ordering::AcqRel) {
-                        output.reopen();
-                    }
-                    // While lines wait for a sink that does not take them, nothing is taken from the queues: they fill, and
-                    // the rules for full queues apply.
-                    let taken = if output.waiting.is_empty() {
-                        output.take(&mut queues)
-                    } else {
-                        0
-                    };
-                    if output.write() {
-                        if taken == 0 {
-                            std::thread::sleep(TICK);
-                        }
-                        continue;
-                    }
-                    if queues.iter().all(mpsc::Receiver::is_closed) {
-                        last_chances -= 1;
-                        if last_chances == 0 {
-                            let lines =
-                                output.waiting.iter().filter(|byte| **byte == b'\n').count();
-                            let queued: usize = queues.iter().map(mpsc::Receiver::len).sum();
-                            complain(&format!(
-                                "{} records could not be written and are lost",
-                                lines + queued
-                            ));
-                            return;
-                        }
-                    }
-                    std::thread::sleep(BROKEN_PAUSE);
-                }
-            })?;
-        Ok((Self { thread, reopen }, senders))
-    }
-
-    /// Opens the file again, after it has been moved away.
-    pub fn reopen(&self) {
-        self.reopen.store(true, Ordering::Release);
-    }
-
-    /// A handle that asks for the same from elsewhere.
-    pub fn reopen_flag(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.reopen)
-    }
-
-    /// Waits until every record handed over has been written. Returns when all queues are closed.
-    pub fn finish(self) {
-        let _ = self.thread.join();
-    }
-}
-
-/// The writer's side of a sink.
-struct Output {
-    sink: Sink,
-    file: Option<File>,
-    /// Lines formatted and not yet written whole; empty again as soon as they are.
-    waiting: Vec<u8>,
-    /// How much of `waiting` is written: a write that fails half-way goes on where it stopped.
-    written: usize,
-    broken: bool,
-}
-
-impl Output {
-    /// Formats a batch from every queue, dropping the queues that have ended. Returns how many records it took.
-    fn take(&mut self, queues: &mut Vec<mpsc::Receiver<Box<RequestRecord>>>) -> usize {
-        let mut taken = 0;
-        queues.retain_mut(|queue| {
-            for _ in 0..BATCH {
-                match queue.try_recv() {
-                    Ok(record) => {
-                        taken += 1;
-                        match &mut self.sink {
-                            // Somebody looking on; what they miss is in nobody's log.
-                            Sink::Print(print) => drop(print(&record)),
-                            Sink::Off => {}
-                            Sink::Stdout | Sink::File(_) => record.write_line(&mut self.waiting),
-                        }
-                    }
-                    Err(mpsc::error::TryRecvError::Empty) => break,
-                    Err(mpsc::error::TryRecvError::Disconnected) => return false,
-                }
-            }
-            true
-        });
-        taken
-    }
-
-    /// Writes what waits. Returns whether all of it is written.
-    fn write(&mut self) -> bool {
-        while let Some(rest) = self
-            .waiting
-            .get(self.written..)
-            .filter(|rest| !rest.is_empty())
-        {
-            let wrote = match &mut self.file {
-                Some(file) => file.write(rest),
-                None => {
-                    let mut stdout = io::stdout().lock();
-                    stdout
-                        .write(rest)
-                        .and_then(|wrote| stdout.flush().map(|()| wrote))
-                }
-            };
-            match wrote {
-                Ok(wrote) if wrote > 0 => {
-                    self.written += wrote;
-                    self.broken = false;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                nothing => {
-                    if !self.broken {
-                        let why = nothing.err().map_or_else(
-                            || "it takes nothing".to_owned(),
-                            |error| error.to_string(),
-                        );
-                        complain(&format!("records cannot be written, and wait: {why}"));
-                    }
-                    self.broken = true;
-                    return false;
-                }
-            }
-        }
-        self.waiting.clear();
-        self.written = 0;
-        true
-    }
-
-    fn reopen(&mut self) {
-        if let Sink::File(path) = &self.sink {
-            match open(path) {
-                Ok(opened) => self.file = Some(opened),
-                Err(error) => complain(&format!("cannot reopen {}: {error}", path.display())),
-            }
-        }
-    }
-}
-
-fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(path)
-}
-
-#[expect(
-    clippy::print_stderr,
-    reason = "the sink itself is broken; standard error is what is left"
-)]
-fn complain(text: &str) {
-    eprintln!("keygate: {text}");
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -516,6 +343,11 @@ mod tests {
     fn whatever_looks_like_a_secret_is_scrubbed() {
         let key = "0123456789abcdef0123456789abcdef";
         assert_eq!(scrub(&format!("/x/{key}/y")), "/x/{secret}/y");
+        let escaped = "/x/0123456789abcdef%30123456789abcdef";
+        assert_eq!(scrub(escaped), "/x/{secret}");
+        assert_eq!(scrub_path("/v1/input/my-own-key/x"), "/v1/input/{key}");
+        assert_eq!(scrub_path("/V1/Input/my-own-key"), "/v1/input/{key}");
+        assert_eq!(scrub_path("/v1/input"), "/v1/input");
         assert_eq!(scrub(&format!("/x/pub{key}")), "/x/pu{secret}");
         assert_eq!(
             scrub(&format!("agent/7 ({key}{key})")),
@@ -525,8 +357,6 @@ mod tests {
             scrub("/api/v2/users/8f4e7c1a-0000-4000-8000-000000000000"),
             "/api/v2/users/8f4e7c1a-0000-4000-8000-000000000000"
         );
-        let encoded = format!("/x/{}%65{}", &key[..14], &key[15..]);
-        assert_eq!(scrub(&encoded), "/x/{secret}");
         assert!(scrub(&"x".repeat(10_000)).len() < 600);
     }
 
@@ -543,20 +373,5 @@ mod tests {
         let read: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(read["url.path"], "/a\n{\"forged\":1}\u{1b}[31m");
         assert_eq!(read["auth.decision"], "none");
-    }
-
-    #[test]
-    fn a_full_broken_sink_does_not_stop_the_writer_from_ending() {
-        let (recorder, queues) = Recorder::start(Sink::Off, 2, 4).unwrap();
-        for queue in &queues {
-            queue
-                .try_send(Box::new(RequestRecord::begin(
-                    Method::GET,
-                    IpAddr::from([127, 0, 0, 1]),
-                )))
-                .unwrap();
-        }
-        drop(queues);
-        recorder.finish();
     }
 }

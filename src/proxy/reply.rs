@@ -6,6 +6,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 
 use super::route::Family;
+use super::target::Ambiguity;
 
 /// What a client is told when keygate says no (DESIGN 4). Coarse on purpose: the record has the exact reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -83,6 +84,28 @@ impl Refusal {
         }
     }
 
+    /// Whether the connection ends with it: after a request that could be read in two ways, nobody knows where the next
+    /// one begins; and one whose body is not read to its end has no next one.
+    pub const fn closes(self) -> bool {
+        match self {
+            Self::Ambiguous
+            | Self::NotSupported
+            | Self::TooLarge
+            | Self::TooSlow
+            | Self::ExpectationFailed => true,
+            Self::MissingKey
+            | Self::MissingApplicationKey
+            | Self::Bad
+            | Self::CannotTell
+            | Self::UpstreamRefused
+            | Self::UpstreamTimedOut
+            | Self::UpstreamBroke
+            | Self::NoRoute
+            | Self::NoRouteForSender
+            | Self::Internal => false,
+        }
+    }
+
     /// The word in the record's `error.type`; `None` where `auth.reason` says it all.
     pub const fn fault(self) -> Option<&'static str> {
         match self {
@@ -98,6 +121,29 @@ impl Refusal {
             Self::ExpectationFailed => Some("expectation_failed"),
             Self::Internal => Some("internal"),
         }
+    }
+}
+
+/// Why the steps stopped, as the client is told.
+pub struct No {
+    /// The contract's row.
+    pub refusal: Refusal,
+    /// Another text than the contract's.
+    pub because: Option<&'static str>,
+}
+
+impl From<Refusal> for No {
+    fn from(refusal: Refusal) -> Self {
+        Self {
+            refusal,
+            because: None,
+        }
+    }
+}
+
+impl From<Ambiguity> for No {
+    fn from(_which: Ambiguity) -> Self {
+        Refusal::Ambiguous.into()
     }
 }
 

@@ -1,16 +1,12 @@
 //! What is refused before anything is decided: requests that two readers could understand in two ways, and methods that
 //! are never forwarded. hyper has parsed the head already; this covers what it lets by (RFC 9110, RFC 9112).
 
-use http::header::{self, HeaderMap, HeaderName};
+use http::header::{self, GetAll, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method, Version};
 
-use super::handle::No;
-use super::reply::Refusal;
+use super::reply::{No, Refusal};
 use super::target::Ambiguity;
-
-/// The request's id, from the client or made here.
-pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Names whose spelling with `_` for `-` is refused: a hop behind us could read them as the real ones.
 const NEVER_FOLDED: [&str; 9] = [
@@ -41,6 +37,14 @@ pub fn require_unambiguous(parts: &Parts) -> Result<(), No> {
         .any(|value| !value.as_bytes().eq_ignore_ascii_case(b"h2c"))
     {
         return Err(Refusal::NotSupported.into());
+    }
+    // The target's authority never chooses where a request goes; a scheme that is not ours was meant for somebody else.
+    if parts
+        .uri
+        .scheme_str()
+        .is_some_and(|scheme| !matches!(scheme, "http" | "https"))
+    {
+        return Err(Ambiguity::Path.into());
     }
     require_host(parts)?;
     require_framing(parts)?;
@@ -96,23 +100,39 @@ fn require_framing(parts: &Parts) -> Result<(), Ambiguity> {
     Ok(())
 }
 
-/// Whether a header belongs to one connection only (RFC 9110, 7.6.1), by itself or because Connection names it.
-pub fn is_hop_by_hop(name: &str, headers: &HeaderMap) -> bool {
-    matches!(
-        name,
-        "connection"
-            | "keep-alive"
-            | "proxy-connection"
-            | "proxy-authenticate"
-            | "te"
-            | "trailer"
-            | "transfer-encoding"
-            | "upgrade"
-            | "http2-settings"
-    ) || headers.get_all(header::CONNECTION).iter().any(|value| {
-        value
-            .as_bytes()
-            .split(|byte| *byte == b',')
-            .any(|token| token.trim_ascii().eq_ignore_ascii_case(name.as_bytes()))
-    })
+/// The headers that belong to one connection only (RFC 9110, 7.6.1): those that always do, and those that this message's
+/// Connection names. Looked up once for a message, asked for each of its headers.
+pub struct HopByHop<'a> {
+    named: Option<GetAll<'a, HeaderValue>>,
+}
+
+impl<'a> HopByHop<'a> {
+    /// Of one message.
+    pub fn of(headers: &'a HeaderMap) -> Self {
+        let named = headers.contains_key(header::CONNECTION);
+        Self {
+            named: named.then(|| headers.get_all(header::CONNECTION)),
+        }
+    }
+
+    /// Whether this header goes no further.
+    pub fn holds(&self, name: &str) -> bool {
+        matches!(
+            name,
+            "connection"
+                | "keep-alive"
+                | "proxy-connection"
+                | "proxy-authenticate"
+                | "te"
+                | "trailer"
+                | "transfer-encoding"
+                | "upgrade"
+                | "http2-settings"
+        ) || self.named.as_ref().is_some_and(|values| {
+            let mut tokens = values
+                .iter()
+                .flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+            tokens.any(|token| token.trim_ascii().eq_ignore_ascii_case(name.as_bytes()))
+        })
+    }
 }

@@ -13,8 +13,8 @@ pub struct Target<'a> {
     pub path: Cow<'a, str>,
     /// The query without its question mark; empty when there is none.
     pub query: Cow<'a, str>,
-    /// The query of the request line, when the target came out of its `ddforward`.
-    pub outer_query: Option<&'a str>,
+    /// Path and query of the request line, when the target came out of its `ddforward`.
+    pub outer: Option<(&'a str, &'a str)>,
 }
 
 /// Why a target is refused.
@@ -42,39 +42,44 @@ impl<'a> Target<'a> {
     /// [`Ambiguity`] when two readers could take it for two different targets.
     pub fn read(path: &'a str, query: Option<&'a str>) -> Result<Self, Ambiguity> {
         let query = query.unwrap_or_default();
-        let Some(forwarded) = ddforward(query)? else {
-            require_canonical(path)?;
+        let forwarded = ddforward(query)?;
+        require_canonical(path)?;
+        let Some(forwarded) = forwarded else {
             return Ok(Self {
                 path: Cow::Borrowed(path),
                 query: Cow::Borrowed(query),
-                outer_query: None,
+                outer: None,
             });
         };
         let inner = decode(forwarded).ok_or(Ambiguity::Ddforward)?;
         let local = match inner.split_once("://") {
-            Some((scheme, rest)) if matches!(scheme, "http" | "https") => rest
-                .find('/')
-                .and_then(|at| rest.get(at..))
-                .ok_or(Ambiguity::Ddforward)?,
+            // The host ends where the path begins; one that ends elsewhere has no path to take.
+            Some(("http" | "https", rest)) => {
+                let end = rest
+                    .find(['/', '?', '#', '@', '\\'])
+                    .ok_or(Ambiguity::Ddforward)?;
+                rest.get(end..)
+                    .filter(|local| local.starts_with('/'))
+                    .ok_or(Ambiguity::Ddforward)?
+            }
             Some(_) | None => &inner,
         };
-        let local = local.split_once('#').map_or(local, |(local, _)| local);
-        let (path, inner_query) = local.split_once('?').unwrap_or((local, ""));
-        require_canonical(path).map_err(|_| Ambiguity::Ddforward)?;
-        let printable = inner_query.bytes().all(|byte| byte.is_ascii_graphic());
-        if !printable || ddforward(inner_query)?.is_some() {
+        let (inner_path, inner_query) = local.split_once('?').unwrap_or((local, ""));
+        require_canonical(inner_path).map_err(|_| Ambiguity::Ddforward)?;
+        let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'#';
+        if !inner_query.bytes().all(plain) || ddforward(inner_query)?.is_some() {
             return Err(Ambiguity::Ddforward);
         }
         Ok(Self {
-            path: Cow::Owned(path.to_owned()),
+            path: Cow::Owned(inner_path.to_owned()),
             query: Cow::Owned(inner_query.to_owned()),
-            outer_query: Some(query),
+            outer: Some((path, query)),
         })
     }
 
     /// Whether the target came out of a `ddforward`.
     pub const fn is_forwarded(&self) -> bool {
-        self.outer_query.is_some()
+        self.outer.is_some()
     }
 
     /// Whether the query says that a browser SDK sent it.
@@ -90,12 +95,13 @@ fn ddforward(query: &str) -> Result<Option<&str>, Ambiguity> {
     if !query.contains("ddforward") {
         return Ok(None);
     }
-    let mut values = query
-        .split('&')
-        .filter_map(|pair| pair.strip_prefix("ddforward="));
+    let mut values = query.split('&').filter_map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (name == "ddforward").then_some(value)
+    });
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
-        (Some(value), None) if value.len() <= DDFORWARD_BYTES_MAX => Ok(Some(value)),
+        (Some(value), None) if (1..=DDFORWARD_BYTES_MAX).contains(&value.len()) => Ok(Some(value)),
         (Some(_), _) => Err(Ambiguity::Ddforward),
     }
 }
@@ -241,6 +247,13 @@ mod tests {
             "ddforward=%2Fa%3Fddforward%3D%252Fb",
             "ddforward=%2Fa%3Fx%3D%0D%0A",
             "ddforward=%zz",
+            "ddforward",
+            "ddforward=",
+            "ddforward=%2Fa&ddforward",
+            "ddforward=http%3A%2F%2Fevil%3Fx%3D%2Fapi%2Fv2%2Flogs",
+            "ddforward=http%3A%2F%2Fevil%23%2Fapi%2Fv2%2Flogs",
+            "ddforward=http%3A%2F%2Fa%40b%2Fapi%2Fv2%2Flogs",
+            "ddforward=%2Fapi%2Fv2%2Flogs%3Fx%23y",
         ] {
             assert_eq!(
                 read(&format!("/?{query}")),

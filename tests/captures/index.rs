@@ -114,10 +114,12 @@ pub fn check<'h>(
         return told("not JSON".to_owned());
     };
     for (_, member) in MORE.iter().filter(|(target, _)| *target == row.target) {
-        given
+        let more = given
             .as_object_mut()
-            .and_then(|given| given.remove(*member))
-            .expect("the member that MORE names");
+            .and_then(|given| given.remove(*member));
+        if more.is_none() {
+            return told(format!("no {member}, which MORE names"));
+        }
     }
     // What a browser is told is its own id, to the letter.
     let id = expected.get("request_id");

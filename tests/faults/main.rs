@@ -16,6 +16,7 @@
 )]
 mod harness;
 
+mod attacks;
 mod client;
 mod gate;
 mod hostile;

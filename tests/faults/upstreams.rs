@@ -326,6 +326,6 @@ async fn an_endless_answer_is_cut_when_the_request_has_taken_its_time() {
     let asked = Instant::now();
     let answer = gate.ask(gate.post(SERIES, "{}")).await;
     assert!(!answer.whole && asked.elapsed() >= 2 * SOON);
-    gate.record_says("upstream_broke").await;
+    gate.record_says("request_timed_out").await;
     hostile.open_at_most(0).await;
 }

@@ -9,6 +9,7 @@
 )]
 
 mod captures;
+mod contract;
 #[expect(
     dead_code,
     reason = "the other test binary that includes it uses the rest"
@@ -17,4 +18,5 @@ mod harness;
 #[path = "../captures/index.rs"]
 mod index;
 mod policy;
+mod records;
 mod rules;

@@ -1,0 +1,288 @@
+//! Who the client is and what its request is called: address, request id, trace. Taken from the request where that can be
+//! believed, made here where not. Whose request it is, is `keys::policy`'s business.
+
+use std::cell::RefCell;
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use http::Uri;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use ipnet::IpNet;
+
+use super::credential::{DD_API_KEY, DD_APPLICATION_KEY};
+
+/// The request's id, from the client or made here.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The trace that the request belongs to (W3C Trace Context).
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// The client's address, and those of the proxies it came through.
+pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// What the client spoke.
+pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// A request's identity for the upstream and the record.
+#[derive(Debug)]
+pub struct Identity {
+    /// The client, trusted proxies aside.
+    pub client: IpAddr,
+    /// `X-Request-ID`.
+    pub request_id: HeaderValue,
+    /// `traceparent`.
+    pub traceparent: HeaderValue,
+    /// Whether the trace is the client's, so that its `tracestate` is still about it.
+    pub trace_is_clients: bool,
+    /// `X-Forwarded-Proto`: what the client spoke, by the word of a trusted proxy that ended its TLS.
+    pub scheme: &'static str,
+    /// `X-Forwarded-For`.
+    pub forwarded_for: HeaderValue,
+}
+
+thread_local! {
+    /// Ids need to be unique, not secret: one generator for each worker, seeded by the system.
+    static RANDOM: RefCell<fastrand::Rng> = RefCell::new(fastrand::Rng::new());
+}
+
+fn random_u128() -> u128 {
+    RANDOM.with_borrow_mut(|random| random.u128(1..))
+}
+
+/// Appends the low `digits` hex digits of a number. On the path of every request, where `write!` would be half of the
+/// cost of an id.
+fn push_hex(text: &mut Vec<u8>, number: u128, digits: u32) {
+    for at in (0..digits).rev() {
+        let digit = u8::try_from(number >> (4 * at) & 0xf).unwrap_or(0);
+        text.push(if digit < 10 {
+            b'0' + digit
+        } else {
+            b'a' + digit - 10
+        });
+    }
+}
+
+/// A value of nothing but hex digits and dashes, which every header can hold.
+fn ascii(text: Vec<u8>) -> HeaderValue {
+    HeaderValue::from_maybe_shared(bytes::Bytes::from(text))
+        .unwrap_or_else(|_| HeaderValue::from_static("0"))
+}
+
+/// The client's request id if it is one that can go into headers and logs as it is; else a new one. One that is also
+/// found where credentials are is one of them, sent by mistake.
+pub fn request_id(headers: &HeaderMap, uri: &Uri) -> HeaderValue {
+    let plain =
+        |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':');
+    let given = headers
+        .get(X_REQUEST_ID)
+        .and_then(|value| value.to_str().ok());
+    let given = given.filter(|id| (1..=128).contains(&id.len()) && id.as_bytes().iter().all(plain));
+    if let Some(id) = given {
+        let also_in = |text: &str| id.len() >= 8 && text.contains(id);
+        let carried = [DD_API_KEY, DD_APPLICATION_KEY, header::AUTHORIZATION]
+            .iter()
+            .flat_map(|name| headers.get_all(name))
+            .any(|value| value.to_str().is_ok_and(also_in));
+        if !carried && !also_in(uri.path()) && !uri.query().is_some_and(also_in) {
+            return HeaderValue::from_str(id).unwrap_or_else(|_| HeaderValue::from_static("0"));
+        }
+    }
+    let mut id = Vec::with_capacity(32);
+    push_hex(&mut id, random_u128(), 32);
+    ascii(id)
+}
+
+/// Who the client is and what its request is called.
+pub fn identify(
+    headers: &HeaderMap,
+    peer: IpAddr,
+    trusted: &[IpNet],
+    request_id: HeaderValue,
+) -> Identity {
+    let peer = peer.to_canonical();
+    let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
+    let mut client = peer;
+    let mut forwarded_for = String::new();
+    if !trusted.is_empty() && is_trusted(&peer) {
+        // From the right: each trusted hop vouches for the address before its own, and for nothing further left.
+        let hops: Vec<&str> = headers
+            .get_all(X_FORWARDED_FOR)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|v| v.split(','))
+            .collect();
+        for hop in hops.iter().rev() {
+            let Ok(address) = hop.trim().parse::<IpAddr>() else {
+                break;
+            };
+            client = address.to_canonical();
+            if forwarded_for.is_empty() {
+                forwarded_for = client.to_string();
+            } else {
+                forwarded_for = format!("{client}, {forwarded_for}");
+            }
+            if !is_trusted(&client) {
+                break;
+            }
+        }
+    }
+    if !forwarded_for.is_empty() {
+        forwarded_for.push_str(", ");
+    }
+    let _ = write!(forwarded_for, "{peer}");
+    let https = headers
+        .get(X_FORWARDED_PROTO)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"https"));
+    let clients_trace = headers
+        .get(TRACEPARENT)
+        .filter(|value| is_traceparent(value.as_bytes()));
+    let traceparent = clients_trace.cloned().unwrap_or_else(|| {
+        let mut made = Vec::with_capacity(55);
+        made.extend_from_slice(b"00-");
+        push_hex(&mut made, random_u128(), 32);
+        made.push(b'-');
+        push_hex(&mut made, random_u128() | 1, 16);
+        made.extend_from_slice(b"-00");
+        ascii(made)
+    });
+    Identity {
+        client,
+        request_id,
+        traceparent,
+        trace_is_clients: clients_trace.is_some(),
+        scheme: if https && !trusted.is_empty() && is_trusted(&peer) {
+            "https"
+        } else {
+            "http"
+        },
+        forwarded_for: HeaderValue::try_from(forwarded_for)
+            .unwrap_or_else(|_| HeaderValue::from_static("unknown")),
+    }
+}
+
+/// Version 00 of W3C Trace Context, with ids that are not all zero.
+fn is_traceparent(bytes: &[u8]) -> bool {
+    let hex = |part: &[u8]| {
+        part.iter()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let set = |part: &[u8]| part.iter().any(|byte| *byte != b'0');
+    let mut parts = bytes.split(|byte| *byte == b'-');
+    match (
+        parts.next(),
+        parts.next(),
+        parts.next(),
+        parts.next(),
+        parts.next(),
+    ) {
+        (Some(b"00"), Some(trace), Some(span), Some(flags), None) => {
+            (trace.len(), span.len(), flags.len()) == (32, 16, 2)
+                && hex(trace)
+                && hex(span)
+                && hex(flags)
+                && set(trace)
+                && set(span)
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(headers: &[(&'static str, &str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, value.parse().unwrap());
+        }
+        map
+    }
+
+    fn identified(
+        headers: &[(&'static str, &str)],
+        peer: &str,
+        trusted: &[&str],
+    ) -> (String, String) {
+        let trusted: Vec<IpNet> = trusted.iter().map(|net| net.parse().unwrap()).collect();
+        let identity = identify(
+            &map(headers),
+            peer.parse().unwrap(),
+            &trusted,
+            HeaderValue::from_static("r"),
+        );
+        (
+            identity.client.to_string(),
+            identity.forwarded_for.to_str().unwrap().to_owned(),
+        )
+    }
+
+    #[test]
+    fn only_trusted_proxies_are_believed_about_the_client() {
+        let forged = [("x-forwarded-for", "1.1.1.1, 2.2.2.2")];
+        let same = |client: &str, chain: &str| (client.to_owned(), chain.to_owned());
+        assert_eq!(
+            identified(&forged, "9.9.9.9", &[]),
+            same("9.9.9.9", "9.9.9.9")
+        );
+        assert_eq!(
+            identified(&forged, "9.9.9.9", &["10.0.0.0/8"]),
+            same("9.9.9.9", "9.9.9.9")
+        );
+        assert_eq!(
+            identified(&forged, "10.0.0.1", &["10.0.0.0/8"]),
+            same("2.2.2.2", "2.2.2.2, 10.0.0.1")
+        );
+        let chain = [("x-forwarded-for", "1.1.1.1, 2.2.2.2, 10.0.0.2")];
+        assert_eq!(
+            identified(&chain, "10.0.0.1", &["10.0.0.0/8"]),
+            same("2.2.2.2", "2.2.2.2, 10.0.0.2, 10.0.0.1")
+        );
+        let garbage = [("x-forwarded-for", "1.1.1.1, junk")];
+        assert_eq!(
+            identified(&garbage, "10.0.0.1", &["10.0.0.0/8"]),
+            same("10.0.0.1", "10.0.0.1")
+        );
+    }
+
+    #[test]
+    fn a_well_formed_request_id_is_kept_and_any_other_replaced() {
+        let of = |headers: &[(&'static str, &str)], uri: &'static str| {
+            request_id(&map(headers), &Uri::from_static(uri))
+        };
+        assert_eq!(of(&[("x-request-id", "a-1.b:2_C")], "/a"), "a-1.b:2_C");
+        for bad in ["", "a b", "a\"b", &"x".repeat(129)] {
+            assert_eq!(of(&[("x-request-id", bad)], "/").len(), 32, "{bad}");
+        }
+        assert_ne!(of(&[], "/"), of(&[], "/"));
+        let key = "0123456789abcdef";
+        assert_ne!(of(&[("x-request-id", key), ("dd-api-key", key)], "/"), key);
+        assert_ne!(
+            of(&[("x-request-id", key)], "/?api_key=0123456789abcdef"),
+            key
+        );
+    }
+
+    #[test]
+    fn a_valid_trace_is_continued_and_any_other_begun_anew() {
+        let kept = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let of = |value: &str| {
+            identify(
+                &map(&[("traceparent", value)]),
+                "9.9.9.9".parse().unwrap(),
+                &[],
+                HeaderValue::from_static("r"),
+            )
+        };
+        assert_eq!(of(kept).traceparent, kept);
+        for bad in [
+            "",
+            "00-0-0-0",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "01-x",
+        ] {
+            let identity = of(bad);
+            assert!(
+                !identity.trace_is_clients && is_traceparent(identity.traceparent.as_bytes()),
+                "{bad}"
+            );
+        }
+    }
+}

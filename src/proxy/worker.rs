@@ -1,0 +1,83 @@
+//! What a worker is made of: the parts that all of them read, and its own, which nobody else touches. It does nothing.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use super::record::decision_word;
+use super::recorder::Queue;
+use super::route::{Family, Routes};
+use super::upstream::{Pool, Upstreams};
+use crate::config::{Listen, WhenFull};
+use crate::keys::policy::Staleness;
+use crate::keys::secret::Fingerprinter;
+use crate::keys::{KeyTable, Reason};
+use crate::telemetry::{Labels, WorkerCounters};
+
+/// What every worker reads and none writes.
+pub struct Shared {
+    /// The routes.
+    pub routes: Routes,
+    /// The upstreams.
+    pub upstreams: Upstreams,
+    /// The keys.
+    pub table: Arc<KeyTable>,
+    /// Secret to fingerprint.
+    pub fingerprinter: Fingerprinter,
+    /// How old the table may be.
+    pub staleness: Staleness,
+    /// Limits of the listener.
+    pub listen: Listen,
+    /// When the record's sink cannot keep up.
+    pub when_full: RecordRules,
+}
+
+/// What happens to a request whose record finds its queue full.
+#[derive(Clone, Copy, Debug)]
+pub struct RecordRules {
+    /// At the API.
+    pub api: WhenFull,
+    /// Everywhere else.
+    pub intake: WhenFull,
+    /// How long it waits.
+    pub wait_max: Duration,
+}
+
+/// One core's part: nothing in it is touched by another worker, but for a scrape that reads the counters.
+pub struct Worker {
+    /// What all workers share.
+    pub shared: Arc<Shared>,
+    /// Its upstream connections.
+    pub pool: Rc<Pool>,
+    /// Its counters.
+    pub counters: Arc<WorkerCounters>,
+    /// Its end of the records' queue.
+    pub records: Queue,
+    /// Whether it is about to end with requests under way.
+    pub ending: Cell<bool>,
+}
+
+/// The label sets of the request counters.
+pub static LABELS: LazyLock<Labels> = LazyLock::new(|| {
+    static FAMILIES: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
+        Family::ALL
+            .iter()
+            .map(|family| family.as_str())
+            .chain(["none"])
+            .collect()
+    });
+    static VERDICTS: LazyLock<Vec<(&'static str, &'static str)>> = LazyLock::new(|| {
+        let reasons = Reason::ALL
+            .iter()
+            .map(|reason| (decision_word(Some(reason.decision())), reason.as_str()));
+        [("none", "none"), ("allowed", "none")]
+            .into_iter()
+            .chain(reasons)
+            .collect()
+    });
+    Labels {
+        families: &FAMILIES,
+        verdicts: &VERDICTS,
+    }
+});
