@@ -27,6 +27,9 @@ use crate::store::{self, StoreError};
 /// How often a drain looks whether the last request has ended.
 const DRAIN_LOOK: Duration = Duration::from_millis(10);
 
+/// How long workers may take to let go of what the deadline cuts.
+const CUT_MAX: Duration = Duration::from_secs(1);
+
 /// Why the program cannot start.
 #[derive(Debug)]
 pub enum AppError {
@@ -206,6 +209,11 @@ impl App {
             tokio::time::sleep(DRAIN_LOOK).await;
         }
         let all_ended = self.proxy.has_ended();
+        self.proxy.cut();
+        let cut = Instant::now() + CUT_MAX;
+        while !self.proxy.has_ended() && Instant::now() < cut {
+            tokio::time::sleep(DRAIN_LOOK).await;
+        }
         // Joining is quick once they have ended; the last records are written here.
         let _ = tokio::task::spawn_blocking(|| self.proxy.finish()).await;
         self.stop_the_rest.fire();

@@ -1,6 +1,7 @@
 //! Accepting connections: one listening socket, one thread and one runtime for each worker. What is said on a connection
 //! is `connection`'s business.
 
+use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -63,6 +64,10 @@ pub fn bind(
 ///
 /// # Errors
 /// When the thread or its runtime cannot be made.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "what one worker is made of; a struct would only rename it"
+)]
 pub fn spawn(
     at: usize,
     socket: std::net::TcpListener,
@@ -71,6 +76,7 @@ pub fn spawn(
     records: Queue,
     connections_max: usize,
     drain: Signal,
+    cut: Signal,
 ) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread();
     std::thread::Builder::new()
@@ -94,9 +100,10 @@ pub fn spawn(
                     pool,
                     counters,
                     records,
+                    ending: Cell::new(false),
                 });
                 match TcpListener::from_std(socket) {
-                    Ok(listener) => accept(worker, listener, connections_max, drain).await,
+                    Ok(listener) => accept(worker, listener, connections_max, drain, cut).await,
                     Err(error) => complain(at, &error),
                 }
             });
@@ -111,12 +118,14 @@ fn complain(at: usize, error: &io::Error) {
     eprintln!("keygate: worker {at} cannot start: {error}");
 }
 
-/// Accepts until the drain is ordered, then waits for the last connection.
+/// Accepts until the drain is ordered, then waits for the last connection, or for the order to cut what is left. Then the
+/// runtime ends with its tasks, and every request that was under way writes its record.
 async fn accept(
     worker: Rc<Worker>,
     listener: TcpListener,
     connections_max: usize,
     mut drain: Signal,
+    mut cut: Signal,
 ) {
     let counters = Arc::clone(&worker.counters);
     let (of_connections, ended) = crate::drain::new();
@@ -160,6 +169,10 @@ async fn accept(
     }
     drop(listener);
     drop(ended);
-    of_connections.drained().await;
+    tokio::select! {
+        biased;
+        () = of_connections.drained() => {}
+        () = cut.ordered() => worker.ending.set(true),
+    }
     sweeping.abort();
 }

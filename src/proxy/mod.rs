@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crate::config::Config;
-use crate::drain::Signal;
+use crate::drain::{self, Signal, Trigger};
 use crate::keys::KeyTable;
 use crate::keys::policy::Staleness;
 use crate::keys::secret::Fingerprinter;
@@ -44,6 +44,7 @@ pub struct Proxy {
     pub counters: Vec<Arc<WorkerCounters>>,
     threads: Vec<JoinHandle<()>>,
     recorder: Recorder,
+    cut: Trigger,
 }
 
 /// Why the data plane cannot start.
@@ -89,7 +90,7 @@ impl Proxy {
         table: Arc<KeyTable>,
         fingerprinter: Fingerprinter,
         sink: Sink,
-        drain: &Signal,
+        draining: &Signal,
     ) -> Result<Self, StartError> {
         let io = |what: String| move |error| StartError::Io { what, error };
         let upstreams = check(config)?;
@@ -130,12 +131,13 @@ impl Proxy {
         let counters: Vec<_> = (0..workers)
             .map(|_| Arc::new(WorkerCounters::new(*LABELS)))
             .collect();
+        let (cut, is_cut) = drain::new();
         let mut threads = Vec::with_capacity(workers);
         for (at, ((socket, records), counters)) in
             sockets.into_iter().zip(queues).zip(&counters).enumerate()
         {
-            let (shared, counters, drain) =
-                (Arc::clone(&shared), Arc::clone(counters), drain.clone());
+            let (shared, counters, draining) =
+                (Arc::clone(&shared), Arc::clone(counters), draining.clone());
             let thread = listener::spawn(
                 at,
                 socket,
@@ -143,7 +145,8 @@ impl Proxy {
                 counters,
                 records,
                 connections_max,
-                drain,
+                draining,
+                is_cut.clone(),
             )
             .map_err(io(format!("cannot start worker {at}")))?;
             threads.push(thread);
@@ -153,6 +156,7 @@ impl Proxy {
             counters,
             threads,
             recorder,
+            cut,
         })
     }
 
@@ -169,6 +173,11 @@ impl Proxy {
     /// Whether every worker has ended.
     pub fn has_ended(&self) -> bool {
         self.threads.iter().all(JoinHandle::is_finished)
+    }
+
+    /// Cuts the requests that are still under way. Each still writes its record.
+    pub fn cut(&self) {
+        self.cut.fire();
     }
 
     /// Waits for the workers that have ended to be joined and the last record to be written. Workers that are still

@@ -255,7 +255,12 @@ impl Drop for Open {
         record.request_bytes = self.meter.as_ref().map_or(0, |meter| meter.bytes.get());
         if !self.complete {
             self.busy.cut();
-            record.error = record.error.or(Some("client_gone"));
+            let cut = if self.worker.ending.get() {
+                "drain_deadline"
+            } else {
+                "client_gone"
+            };
+            record.error = record.error.or(Some(cut));
         }
         count(&self.worker.counters, &record);
         match self.permit.take() {

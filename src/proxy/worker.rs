@@ -1,5 +1,6 @@
 //! What a worker is made of: the parts that all of them read, and its own, which nobody else touches. It does nothing.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -53,6 +54,8 @@ pub struct Worker {
     pub counters: Arc<WorkerCounters>,
     /// Its end of the records' queue.
     pub records: Queue,
+    /// Whether it is about to end with requests under way.
+    pub ending: Cell<bool>,
 }
 
 /// The label sets of the request counters.

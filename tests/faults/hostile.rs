@@ -238,6 +238,21 @@ impl Link {
         }
     }
 
+    /// Reads so many bytes and keeps none.
+    pub async fn skip(&mut self, bytes: usize) -> io::Result<()> {
+        let mut left = bytes.saturating_sub(self.unread.len());
+        self.unread.clear();
+        let mut some = vec![0; 256 << 10];
+        while left > 0 {
+            let room = some.len().min(left);
+            left -= match self.stream.read(&mut some[..room]).await? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                read => read,
+            };
+        }
+        Ok(())
+    }
+
     /// Reads nothing and says nothing, for good.
     pub async fn hang(self) -> io::Result<()> {
         tokio::time::sleep(Duration::from_secs(600)).await;

@@ -309,3 +309,27 @@ async fn connections_over_the_limit_are_closed_and_those_within_are_served() {
     );
     gate.records(11).await;
 }
+
+#[tokio::test]
+async fn a_refusal_is_read_by_a_client_that_sends_its_whole_body_first() {
+    let hostile = Hostile::good().await;
+    let gate = Gate::with(&hostile.url(), small).await;
+    let length = 32 << 20;
+    for (path, key, status) in [
+        (SMALL, crate::harness::secret(&gate.org.api_key), 413),
+        (SMALL, "00000000000000000000000000000000", 403),
+        ("/nothing", "00000000000000000000000000000000", 403),
+    ] {
+        for _ in 0..5 {
+            let mut client = gate.client().await;
+            client
+                .send(format!("POST {path} HTTP/1.1\r\nHost: x\r\nDD-API-KEY: {key}\r\nContent-Length: {length}\r\n\r\n"))
+                .await;
+            let sent = client.try_send(vec![b'x'; length]).await;
+            // A client that is reset while it sends mostly gives up without reading.
+            assert!(sent, "{path} {status}: reset");
+            assert_eq!(client.answer().await.status, status, "{path}");
+        }
+    }
+    gate.records(15).await;
+}

@@ -20,9 +20,15 @@ mod attacks;
 mod client;
 mod gate;
 mod hostile;
+mod program;
 
 mod clients;
+mod drain;
+mod https;
 mod limits;
+mod memory;
+mod secrets;
+mod sink;
 mod upstreams;
 mod wire;
 
