@@ -255,8 +255,7 @@ impl Drop for Open {
         record.request_bytes = self.meter.as_ref().map_or(0, |meter| meter.bytes.get());
         if !self.complete {
             self.busy.cut();
-            let ending = self.worker.ending.get();
-            let cut = if ending {
+            let cut = if self.worker.ending.get() {
                 "drain_deadline"
             } else {
                 "client_gone"

@@ -99,7 +99,7 @@ async fn a_key_of_an_unusual_form_in_a_path_is_in_no_record() {
     }
     let shown = format!("{:?}", gate.records(4).await);
     assert!(
-        !shown.contains(&*key) && !shown.contains(&key[17..]),
+        !shown.contains(key) && !shown.contains(&key[17..]),
         "{shown}"
     );
 }
