@@ -13,6 +13,7 @@ use axum::routing::get;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 use tokio::net::TcpListener;
 use tower::ServiceBuilder;
+use tower::limit::GlobalConcurrencyLimitLayer;
 
 use crate::drain::Signal;
 use crate::keys::KeyTable;
@@ -46,7 +47,7 @@ pub async fn serve(listener: TcpListener, views: Views, mut drain: Signal) {
         views,
         recorder: PrometheusBuilder::new().build_recorder(),
     });
-    let bounded = ServiceBuilder::new().concurrency_limit(REQUESTS_AT_ONCE);
+    let bounded = ServiceBuilder::new().layer(GlobalConcurrencyLimitLayer::new(REQUESTS_AT_ONCE));
     let router = Router::new()
         .route("/livez", get(|| async { "live\n" }))
         .route("/readyz", get(ready))

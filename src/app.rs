@@ -27,6 +27,9 @@ use crate::store::{self, StoreError};
 /// How often a drain looks whether the last request has ended.
 const DRAIN_LOOK: Duration = Duration::from_millis(10);
 
+/// How long the last records may take to be written.
+const LAST_RECORDS_MAX: Duration = Duration::from_secs(3);
+
 /// How long workers may take to let go of what the deadline cuts.
 const CUT_MAX: Duration = Duration::from_secs(1);
 
@@ -214,8 +217,14 @@ impl App {
         while !self.proxy.has_ended() && Instant::now() < cut {
             tokio::time::sleep(DRAIN_LOOK).await;
         }
-        // Joining is quick once they have ended; the last records are written here.
-        let _ = tokio::task::spawn_blocking(|| self.proxy.finish()).await;
+        // Quick, unless the records' sink takes nothing: nobody may hold the program's end by not reading its output.
+        let last_records = tokio::task::spawn_blocking(|| self.proxy.finish());
+        if tokio::time::timeout(LAST_RECORDS_MAX, last_records)
+            .await
+            .is_err()
+        {
+            complain("the last records could not be written in time and are lost");
+        }
         self.stop_the_rest.fire();
         self.sync.ended().await;
         let _ = self.socket.await;

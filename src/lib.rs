@@ -30,7 +30,7 @@
 //!    5. [`proxy::forward`] takes a connection of [`proxy::upstream`], sends the head anew from what was understood, and
 //!       lets the body pass through [`proxy::body`] both ways.
 //!    6. [`proxy::reply`] is asked when one of them said no: (refusal x family) -> status, headers, body.
-//! 4. [`proxy::recorder`] gets the [`proxy::record`] when the answer's last byte has left, or when whoever held it is dropped: the
+//! 4. [`proxy::recorder`] gets the [`proxy::record`] when the answer's last byte has been handed to the connection, or when whoever held it is dropped: the
 //!    client is gone, a deadline passed, something panicked.
 //!
 //! Each step takes the typed value of the one before it, so the compiler checks the order. Nothing is left in a request's

@@ -87,6 +87,12 @@ impl WorkerCounters {
         verdict: usize,
         took: Duration,
     ) {
+        if method >= METHODS.len()
+            || status >= STATUSES.len()
+            || verdict >= self.labels.verdicts.len()
+        {
+            return;
+        }
         let index = ((family * METHODS.len() + method) * STATUSES.len() + status)
             * self.labels.verdicts.len()
             + verdict;

@@ -77,13 +77,17 @@ async fn start(options: Demo, folder: PathBuf) -> ExitCode {
     config.admin.address = admin
         .unwrap_or_else(|| free_port(config.listen.address.port().max(PORT).saturating_add(1)));
 
-    let records = match output {
-        DemoOutput::Json => Records::AsConfigured,
-        DemoOutput::Text => {
-            let colours = io::stdout().is_terminal();
-            Records::Print(Box::new(move |record| show(record, colours)))
+    // The first line is about the demo itself: a request that comes before it is told is shown after it.
+    let (told, to_be_told) = std::sync::mpsc::channel::<()>();
+    let colours = io::stdout().is_terminal();
+    let records = Records::Print(Box::new(move |record| {
+        // An error means that it has been told, and the sender is gone.
+        let _ = to_be_told.recv();
+        match output {
+            DemoOutput::Json => show_json(record),
+            DemoOutput::Text => show(record, colours),
         }
-    };
+    }));
     let app = match App::start(&config, records).await {
         Ok(app) => app,
         Err(error) => return refuse(&error),
@@ -92,11 +96,12 @@ async fn start(options: Demo, folder: PathBuf) -> ExitCode {
         Ok(made) => made,
         Err(error) => return complain(&error.to_string(), 1),
     };
-    let told = match output {
+    let written = match output {
         DemoOutput::Json => tell_json(&app, &folder, &founded, &token),
         DemoOutput::Text => tell_text(&app, &folder, &founded, &token),
     };
-    if let Err(error) = told {
+    drop(told);
+    if let Err(error) = written {
         return complain(&format!("cannot write: {error}"), 1);
     }
     let code = until_stopped(app).await;
@@ -223,6 +228,14 @@ Requests, as they happen:
 "#,
         org = founded.org.id,
     )?;
+    out.flush()
+}
+
+fn show_json(record: &RequestRecord) -> io::Result<()> {
+    let mut line = Vec::new();
+    record.write_line(&mut line);
+    let mut out = io::stdout().lock();
+    out.write_all(&line)?;
     out.flush()
 }
 

@@ -165,11 +165,6 @@ impl Principal {
     pub fn attribution(&self) -> &Attribution {
         &self.0
     }
-
-    /// Who it is, to be kept in the record.
-    pub fn into_attribution(self) -> Attribution {
-        self.0
-    }
 }
 
 /// A refusal: why, and of whom as far as that is known.
@@ -207,7 +202,7 @@ pub struct Circumstances<'a> {
     pub origin: Option<&'a str>,
 }
 
-/// Decides. The work is the same for every wrong credential: at most one look-up for each value presented, all of them
+/// Decides. For every credential that nobody has the work is the same: one look-up for each value presented, all of them
 /// done before the first is judged.
 ///
 /// # Errors

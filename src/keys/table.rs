@@ -150,7 +150,8 @@ impl KeyTable {
     }
 }
 
-/// A consistent hold on the table's entries for the length of one decision.
+/// A hold on the table's entries for the length of one decision: what it has returned stays as it is. It is no snapshot;
+/// each look-up sees the table as it is then.
 pub struct Reader<'a> {
     keys: MapRef<'a, Fingerprint, Key>,
     orgs: MapRef<'a, OrgId, Org>,

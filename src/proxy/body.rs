@@ -119,9 +119,11 @@ fn fault_of(error: &hyper::Error) -> Cut {
 pub struct Upload {
     inner: Option<Incoming>,
     bounds: Bounds,
-    started: Instant,
     meter: Rc<Meter>,
     timer: LazyTimer,
+    /// How long the client has been waited for, and since when it is again.
+    waited: Duration,
+    waits_since: Option<Instant>,
 }
 
 impl Upload {
@@ -133,9 +135,10 @@ impl Upload {
         Self {
             inner: Some(inner),
             bounds,
-            started: Instant::now(),
             meter,
             timer: LazyTimer::default(),
+            waited: Duration::ZERO,
+            waits_since: None,
         }
     }
 
@@ -145,11 +148,10 @@ impl Upload {
         Poll::Ready(Some(Err(why)))
     }
 
-    fn is_too_slow(&self, now: Instant) -> bool {
-        let took = now.saturating_duration_since(self.started);
-        self.bounds.rate_min > 0
-            && took > Bounds::GRACE
-            && self.meter.bytes.get() < self.bounds.rate_min.saturating_mul(took.as_secs())
+    /// Only the time that the client let pass counts: an upstream that takes nothing is no fault of the client's.
+    fn is_too_slow(&self) -> bool {
+        let least = self.bounds.rate_min.saturating_mul(self.waited.as_secs());
+        self.waited > Bounds::GRACE && self.meter.bytes.get() < least
     }
 }
 
@@ -166,20 +168,22 @@ impl Body for Upload {
             return Poll::Ready(None);
         };
         this.meter.waits.set(false);
+        let now = Instant::now();
+        let waits_since = this.waits_since.take().unwrap_or(now);
         loop {
             match Pin::new(&mut *inner).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     let Ok(data) = frame.into_data() else {
                         continue;
                     };
-                    let now = Instant::now();
+                    this.waited += now.saturating_duration_since(waits_since);
                     let bytes = this.meter.bytes.get() + data.len() as u64;
                     if bytes > this.bounds.bytes_max {
                         return this.cut(Cut::TooLarge);
                     }
                     this.meter.bytes.set(bytes);
                     this.meter.last.set(now);
-                    if this.is_too_slow(now) {
+                    if this.is_too_slow() {
                         return this.cut(Cut::TooSlow);
                     }
                     if this.inner.as_ref().is_some_and(Body::is_end_stream) {
@@ -194,7 +198,8 @@ impl Body for Upload {
                 }
                 Poll::Pending => {
                     this.meter.waits.set(true);
-                    let idle = this.meter.last.get() + this.bounds.idle;
+                    this.waits_since = Some(waits_since);
+                    let idle = waits_since + this.bounds.idle;
                     if this
                         .timer
                         .poll(cx, idle.min(this.bounds.deadline))

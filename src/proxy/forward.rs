@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{Request, Response, StatusCode, Uri, Version};
+use http::{Request, Response, Uri, Version};
 use hyper::body::Incoming;
 
 use super::body::{Bounds, Cut, Meter, Upload};
@@ -19,6 +19,7 @@ use super::open::Open;
 use super::reply::{No, Refusal};
 use super::route::{Family, Route};
 use super::strict::HopByHop;
+use super::target::decode;
 use super::upstream::{Lease, OwnCredential, Upstream};
 use super::worker::Worker;
 use crate::keys::Principal;
@@ -180,13 +181,28 @@ fn uri(upstream: &Upstream, extracted: &Extracted<'_>) -> Result<Uri, Refusal> {
     );
     target.push_str(&upstream.path_prefix);
     target.push_str(&extracted.path);
-    if !extracted.query.is_empty() {
-        target.push('?');
-        target.push_str(&extracted.query);
-    }
-    if let OwnCredential::Query(credential) = &upstream.own_credential {
-        target.push(if extracted.query.is_empty() { '?' } else { '&' });
-        target.push_str(credential);
+    match &upstream.own_credential {
+        OwnCredential::Query { name, pair } => {
+            let is_that = |pair: &&str| {
+                let given = pair.split('=').next().unwrap_or_default();
+                decode(given).as_deref() == Some(name)
+            };
+            target.push('?');
+            for pair in extracted
+                .query
+                .split('&')
+                .filter(|pair| !pair.is_empty() && !is_that(pair))
+            {
+                target.push_str(pair);
+                target.push('&');
+            }
+            target.push_str(pair);
+        }
+        OwnCredential::Header(..) | OwnCredential::None if extracted.query.is_empty() => {}
+        OwnCredential::Header(..) | OwnCredential::None => {
+            target.push('?');
+            target.push_str(&extracted.query);
+        }
     }
     let target = PathAndQuery::from_maybe_shared(bytes::Bytes::from(target))
         .map_err(|_| Refusal::Ambiguous)?;
@@ -301,7 +317,7 @@ fn origin_only(referer: &HeaderValue) -> HeaderValue {
 /// for is a broken answer.
 fn clean(response: Response<Incoming>, family: Family) -> Result<Response<Incoming>, Refusal> {
     let (mut parts, body) = response.into_parts();
-    if parts.status == StatusCode::SWITCHING_PROTOCOLS || parts.status.is_informational() {
+    if parts.status.is_informational() || parts.status.as_u16() >= 600 {
         return Err(Refusal::UpstreamBroke);
     }
     let mut headers = HeaderMap::with_capacity(parts.headers.len() + 4);

@@ -6,7 +6,6 @@
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
@@ -83,13 +82,15 @@ pub async fn handle(
         Ok(Reply::Own(response)) => own(response, family, head_only, open),
         Err(No { refusal, because }) => {
             open.refused(refusal);
+            if refusal == Refusal::Ambiguous {
+                open.hide_known_keys(&worker.shared);
+            }
             let mut asked = HeaderMap::new();
             if let Some(content_type) = content_type {
                 asked.insert(header::CONTENT_TYPE, content_type);
             }
             let mut refused = reply::refuse(refusal, family, &asked, because);
-            if matches!(refusal, Refusal::Ambiguous) {
-                // Where such a request ends is one more thing that two readers could understand in two ways.
+            if refusal.closes() {
                 refused.headers_mut().insert(header::CONNECTION, CLOSE);
             }
             own(refused, family, head_only, open)
@@ -119,7 +120,7 @@ async fn steps(
     request: Request<Incoming>,
     open: &mut Open,
 ) -> Result<Reply, No> {
-    let shared = Arc::clone(&worker.shared);
+    let shared = &worker.shared;
     let (parts, body) = request.into_parts();
 
     strict::require_unambiguous(&parts)?;
@@ -130,10 +131,12 @@ async fn steps(
         .routes
         .find(&parts.method, &target, from_page, from_agent);
     open.routed(route, &target);
+    if route.is_none_or(|route| route.pattern.ends_with("/*")) {
+        open.hide_known_keys(shared);
+    }
 
     let extracted = credential::extract(route, &target, &parts.headers, &shared.fingerprinter)?;
     let Some(route) = route else {
-        open.hide_known_keys(&shared, &target);
         let sender = parts.method == Method::POST && extracted.any;
         return Err(if sender {
             Refusal::NoRouteForSender
@@ -145,7 +148,7 @@ async fn steps(
 
     let identity = open.identify(&parts.headers, peer, &shared.listen);
     let principal = decide(
-        &shared,
+        shared,
         route,
         &extracted.credential,
         &identity,
@@ -160,7 +163,7 @@ async fn steps(
         Destination::ValidateKeys => reply::json(&serde_json::json!({"status": "ok"})),
         Destination::Options => reply::options(route.family),
         Destination::Upstream(name) => {
-            let upstream = shared.upstreams.get(name).ok_or(Refusal::UpstreamRefused)?;
+            let upstream = worker.upstreams.get(name).ok_or(Refusal::UpstreamRefused)?;
             let forwarded = forward::forward(
                 worker, upstream, route, &parts, body, &extracted, &identity, &principal, open,
             )

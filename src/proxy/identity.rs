@@ -75,7 +75,9 @@ pub fn request_id(headers: &HeaderMap, uri: &Uri) -> HeaderValue {
         .and_then(|value| value.to_str().ok());
     let given = given.filter(|id| (1..=128).contains(&id.len()) && id.as_bytes().iter().all(plain));
     if let Some(id) = given {
-        let also_in = |text: &str| id.len() >= 8 && text.contains(id);
+        let also_in = |text: &str| {
+            (id.len() >= 8 && text.contains(id)) || (text.len() >= 8 && id.contains(text))
+        };
         let carried = [DD_API_KEY, DD_APPLICATION_KEY, header::AUTHORIZATION]
             .iter()
             .flat_map(|name| headers.get_all(name))

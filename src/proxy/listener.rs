@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 
 use super::connection;
 use super::recorder::Queue;
-use super::upstream::Pool;
+use super::upstream::{Pool, Upstreams};
 use super::worker::{Shared, Worker};
 use crate::drain::Signal;
 use crate::telemetry::{self, WorkerCounters};
@@ -72,14 +72,16 @@ pub fn spawn(
     at: usize,
     socket: std::net::TcpListener,
     shared: Arc<Shared>,
+    upstreams: Upstreams,
     counters: Arc<WorkerCounters>,
     records: Queue,
     connections_max: usize,
     drain: Signal,
     cut: Signal,
 ) -> io::Result<JoinHandle<()>> {
+    let (starting, started) = std::sync::mpsc::channel();
     let runtime = tokio::runtime::Builder::new_current_thread();
-    std::thread::Builder::new()
+    let thread = std::thread::Builder::new()
         .name(format!("worker-{at}"))
         .spawn(move || {
             let mut runtime = runtime;
@@ -89,7 +91,8 @@ pub fn spawn(
             {
                 Ok(runtime) => runtime,
                 Err(error) => {
-                    complain(at, &error);
+                    // Whoever started this thread waits for the word; were they gone, there would be nobody to tell.
+                    let _ = starting.send(Err(error));
                     return;
                 }
             };
@@ -97,25 +100,43 @@ pub fn spawn(
                 let pool = Rc::new(Pool::default());
                 let worker = Rc::new(Worker {
                     shared,
+                    upstreams,
                     pool,
                     counters,
                     records,
                     ending: Cell::new(false),
                 });
                 match TcpListener::from_std(socket) {
-                    Ok(listener) => accept(worker, listener, connections_max, drain, cut).await,
-                    Err(error) => complain(at, &error),
+                    Ok(listener) => {
+                        let _ = starting.send(Ok(()));
+                        accept(worker, listener, connections_max, drain, cut).await;
+                    }
+                    Err(error) => drop(starting.send(Err(error))),
                 }
             });
-        })
+            // Not the plain end, which waits for look-ups of names that may hang.
+            runtime.shutdown_background();
+        })?;
+    match started.recv() {
+        Ok(outcome) => outcome.map(|()| thread),
+        Err(_) => Err(io::Error::other("its thread ended at once")),
+    }
 }
 
-#[expect(
-    clippy::print_stderr,
-    reason = "a worker that cannot start has no other way to say so"
-)]
-fn complain(at: usize, error: &io::Error) {
-    eprintln!("keygate: worker {at} cannot start: {error}");
+/// A connection in the count of open ones, however it ends.
+struct Counted(Arc<WorkerCounters>);
+
+impl Counted {
+    fn begin(counters: &Arc<WorkerCounters>) -> Self {
+        telemetry::add(&counters.connections_open, 1);
+        Self(Arc::clone(counters))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.connections_open.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Accepts until the drain is ordered, then waits for the last connection, or for the order to cut what is left. Then the
@@ -134,7 +155,7 @@ async fn accept(
         async move {
             loop {
                 tokio::time::sleep(SWEEP_EVERY).await;
-                worker.pool.sweep(&worker.shared.upstreams);
+                worker.pool.sweep(&worker.upstreams);
             }
         }
     });
@@ -158,13 +179,11 @@ async fn accept(
         if stream.set_nodelay(true).is_err() {
             continue;
         }
-        telemetry::add(&counters.connections_open, 1);
+        let counted = Counted::begin(&counters);
         let (worker, drain, open) = (Rc::clone(&worker), drain.clone(), ended.clone());
         tokio::task::spawn_local(async move {
-            let counters = Arc::clone(&worker.counters);
             connection::serve(worker, stream, peer.ip(), drain).await;
-            counters.connections_open.fetch_sub(1, Ordering::Relaxed);
-            drop(open);
+            drop((counted, open));
         });
     }
     drop(listener);

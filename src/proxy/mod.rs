@@ -93,7 +93,7 @@ impl Proxy {
         draining: &Signal,
     ) -> Result<Self, StartError> {
         let io = |what: String| move |error| StartError::Io { what, error };
-        let upstreams = check(config)?;
+        check(config)?;
         let workers = match config.listen.workers {
             0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             workers => workers,
@@ -112,7 +112,6 @@ impl Proxy {
                 .map_err(io(of_file))?;
         let shared = Arc::new(Shared {
             routes: Routes::new(&config.routes),
-            upstreams,
             table,
             fingerprinter,
             staleness: Staleness {
@@ -142,6 +141,7 @@ impl Proxy {
                 at,
                 socket,
                 shared,
+                check(config)?,
                 counters,
                 records,
                 connections_max,
@@ -165,11 +165,6 @@ impl Proxy {
         self.recorder.reopen();
     }
 
-    /// The same, from elsewhere.
-    pub fn reopen_flag(&self) -> Arc<std::sync::atomic::AtomicBool> {
-        self.recorder.reopen_flag()
-    }
-
     /// Whether every worker has ended.
     pub fn has_ended(&self) -> bool {
         self.threads.iter().all(JoinHandle::is_finished)
@@ -180,13 +175,9 @@ impl Proxy {
         self.cut.fire();
     }
 
-    /// Waits for the workers that have ended to be joined and the last record to be written. Workers that are still
-    /// busy are left behind: the process is about to end.
+    /// Waits for the workers, and then for the last record to be written. That may take for ever, when a worker or the
+    /// sink is stuck: whoever calls this bounds it.
     pub fn finish(self) {
-        let busy = !self.has_ended();
-        if busy {
-            return;
-        }
         for thread in self.threads {
             let _ = thread.join();
         }

@@ -99,21 +99,23 @@ impl Open {
     }
 
     /// Hides a key that somebody has put into a path where none belongs: one of an unusual form is only told by looking
-    /// it up. Only for requests that lead nowhere.
-    pub fn hide_known_keys(&mut self, shared: &Shared, target: &Target<'_>) {
+    /// it up.
+    pub fn hide_known_keys(&mut self, shared: &Shared) {
         let table = shared.table.read();
-        let mut segments = target
-            .path
-            .split('/')
-            .filter(|segment| is_secret(segment.as_bytes()));
         let is_known = |segment: &str| {
             table
                 .key(&shared.fingerprinter.fingerprint(segment.as_bytes()))
                 .is_some()
         };
-        if segments.by_ref().take(SEGMENTS_MAX).any(is_known) || segments.next().is_some() {
-            self.note(|record| record.path = "{hidden}".into());
-        }
+        self.note(|record| {
+            let mut segments = record
+                .path
+                .split('/')
+                .filter(|segment| is_secret(segment.as_bytes()));
+            if segments.by_ref().take(SEGMENTS_MAX).any(is_known) || segments.next().is_some() {
+                record.path = "{hidden}".into();
+            }
+        });
     }
 
     /// Finds out who the client is and what its request is called, and notes it.

@@ -113,11 +113,6 @@ impl Recorder {
         self.reopen.store(true, Ordering::Release);
     }
 
-    /// A handle that asks for the same from elsewhere.
-    pub fn reopen_flag(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.reopen)
-    }
-
     /// Waits until every record handed over has been written. Returns when all queues are closed.
     pub fn finish(self) {
         let _ = self.thread.join();

@@ -294,8 +294,10 @@ const ROWS: &[Row] = {
         row("*", "/api/v1/api_key/{key}", Closed, Api, "api", MIB),
         row("*", "/api/v1/application_key", Closed, Api, "api", MIB),
         row("*", "/api/v1/application_key/{key}", Closed, Api, "api", MIB),
-        row("POST", "/api/v2/intake-key", Closed, Api, "api", MIB),
-        row("POST", "/api/v2/delegated-token", Closed, Api, "api", MIB),
+        row("*", "/api/v1/api_key/*", Closed, Api, "api", MIB),
+        row("*", "/api/v1/application_key/*", Closed, Api, "api", MIB),
+        row("*", "/api/v2/intake-key", Closed, Api, "api", MIB),
+        row("*", "/api/v2/delegated-token", Closed, Api, "api", MIB),
 
         // Preflights of the pages that talk to the logs intake by hand; elsewhere an OPTIONS gets no CORS.
         row("OPTIONS", "/api/v2/logs", Open, WEB, SELF_OPTIONS, 0),
@@ -320,8 +322,11 @@ struct Entry {
     route: Route,
 }
 
-/// All routes: exact paths in a map, `{…}` and `/*` patterns under their prefix. Own routes come first.
+/// All routes. The configuration's own come first, in their order. Of the default ones the most specific is taken: exact,
+/// one more segment, the longest prefix.
 pub struct Routes {
+    /// Few, so that looking at each is quicker than a map.
+    own: Vec<(Box<str>, Entry)>,
     exact: HashMap<Box<str>, Vec<Entry>>,
     /// One more segment after this path.
     segment: HashMap<Box<str>, Vec<Entry>>,
@@ -333,17 +338,17 @@ impl Routes {
     /// The default table, with the configuration's own routes before it.
     pub fn new(own: &[RouteConfig]) -> Self {
         let mut routes = Self {
+            own: own
+                .iter()
+                .map(|own| (own.path.as_str().into(), own_entry(own)))
+                .collect(),
             exact: HashMap::new(),
             segment: HashMap::new(),
             below: Vec::new(),
         };
-        for route in own {
-            routes.add(&route.path.clone(), own_entry(route));
-        }
         for row in ROWS {
             routes.add(row.path, default_entry(row));
         }
-        // A stable sort: among equally long prefixes, own routes stay first.
         routes
             .below
             .sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
@@ -378,28 +383,49 @@ impl Routes {
             };
             when && (entry.methods.is_empty() || entry.methods.contains(method))
         };
-        let found = self
-            .exact
-            .get(path)
-            .and_then(|entries| entries.iter().find(fits));
-        let found = found.or_else(|| {
+        let own = |(pattern, entry): &(Box<str>, Entry)| {
+            let here = pattern
+                .strip_suffix("/*")
+                .map_or(**pattern == *path, |prefix| is_below(path, prefix));
+            here && fits(&entry)
+        };
+        let exact = |path: &str| {
+            self.exact
+                .get(path)
+                .and_then(|entries| entries.iter().find(fits))
+        };
+        // An upstream may read past a slash at the end: it does not open what is closed without it.
+        let closed = || {
+            let entry = exact(path.strip_suffix('/')?)?;
+            (entry.route.access == Access::Closed).then_some(entry)
+        };
+        let segment = || {
             let (parent, child) = path.rsplit_once('/')?;
-            if child.is_empty() {
-                return None;
-            }
-            self.segment.get(parent)?.iter().find(fits)
-        });
-        let found = found.or_else(|| {
-            let below = |prefix: &str| {
-                path.strip_prefix(prefix)
-                    .is_some_and(|rest| rest.starts_with('/'))
-            };
-            self.below
+            self.segment
+                .get(parent)
+                .filter(|_| !child.is_empty())?
                 .iter()
-                .filter(|(prefix, _)| below(prefix))
-                .map(|(_, entry)| entry)
                 .find(fits)
-        });
+        };
+        let below = || {
+            let mut below = self
+                .below
+                .iter()
+                .filter(|(prefix, _)| is_below(path, prefix));
+            below
+                .find(|(_, entry)| fits(&entry))
+                .map(|(_, entry)| entry)
+        };
+        let found = self
+            .own
+            .iter()
+            .find(|own_route| own(own_route))
+            .map(|(_, entry)| entry);
+        let found = found
+            .or_else(|| exact(path))
+            .or_else(closed)
+            .or_else(segment)
+            .or_else(below);
         let route = &found?.route;
         // Through `ddforward` a page reaches the log intake and nothing else (trap 18).
         if target.is_forwarded() && route.family != Family::Browser {
@@ -411,9 +437,15 @@ impl Routes {
     /// Every route, for the test that each default one names a known upstream.
     pub fn all(&self) -> impl Iterator<Item = &Route> {
         let maps = self.exact.values().chain(self.segment.values()).flatten();
-        maps.chain(self.below.iter().map(|(_, entry)| entry))
+        maps.chain(self.own.iter().chain(&self.below).map(|(_, entry)| entry))
             .map(|entry| &entry.route)
     }
+}
+
+/// Whether a path is longer than a prefix by at least a slash.
+fn is_below(path: &str, prefix: &str) -> bool {
+    path.strip_prefix(prefix)
+        .is_some_and(|rest| rest.starts_with('/'))
 }
 
 fn methods(text: &str) -> Vec<Method> {
@@ -559,6 +591,19 @@ mod tests {
             found("/api/v1/api_key/{key}", Family::Api)
         );
         assert_eq!(find("GET", "/nothing"), None);
+        for (method, target) in [
+            ("GET", "/api/v1/api_key/"),
+            ("GET", "/api/v1/api_key/0123/"),
+            ("PUT", "/api/v1/application_key/0123/x"),
+            ("GET", "/api/v2/intake-key/"),
+            ("POST", "/api/v2/rum/"),
+        ] {
+            let (path, routes) = (Target::read(target, None).unwrap(), Routes::new(&[]));
+            let route = routes
+                .find(&method.parse().unwrap(), &path, false, false)
+                .unwrap();
+            assert_eq!(route.access, Access::Closed, "{method} {target}");
+        }
     }
 
     #[test]

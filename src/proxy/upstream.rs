@@ -36,8 +36,13 @@ pub enum OwnCredential {
     None,
     /// In a header.
     Header(HeaderName, HeaderValue),
-    /// In the query, ready to be appended: `name=value`.
-    Query(Box<str>),
+    /// In the query, in place of whatever the sender put there under this name.
+    Query {
+        /// The parameter's name.
+        name: Box<str>,
+        /// Ready to be appended: `name=value`.
+        pair: Box<str>,
+    },
 }
 
 impl fmt::Debug for OwnCredential {
@@ -90,7 +95,11 @@ impl Upstream {
                 OwnCredential::Header(header, value)
             }
             (Some(value), None, Some(query)) => {
-                OwnCredential::Query(format!("{query}={}", value.expose()).into())
+                let pair = format!("{query}={}", percent_encoded(value.expose()));
+                OwnCredential::Query {
+                    name: query.as_str().into(),
+                    pair: pair.into(),
+                }
             }
             (Some(_), None, None) | (None, _, _) => OwnCredential::None,
         };
@@ -150,6 +159,20 @@ impl Upstream {
         });
         Ok(sender)
     }
+}
+
+/// Text that a query holds as it is: everything but unreserved characters escaped (RFC 3986, 2.3).
+fn percent_encoded(text: &str) -> String {
+    use std::fmt::Write as _;
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
 }
 
 fn connector(ca_file: Option<&Path>) -> Result<TlsConnector, String> {

@@ -19,8 +19,6 @@ use crate::telemetry::{Labels, WorkerCounters};
 pub struct Shared {
     /// The routes.
     pub routes: Routes,
-    /// The upstreams.
-    pub upstreams: Upstreams,
     /// The keys.
     pub table: Arc<KeyTable>,
     /// Secret to fingerprint.
@@ -48,6 +46,9 @@ pub struct RecordRules {
 pub struct Worker {
     /// What all workers share.
     pub shared: Arc<Shared>,
+    /// The upstreams. A copy of its own: sending to one counts references to it, and a count that two workers write is a
+    /// cache line that they pass to and fro.
+    pub upstreams: Upstreams,
     /// Its upstream connections.
     pub pool: Rc<Pool>,
     /// Its counters.

@@ -148,3 +148,19 @@ async fn an_upstreams_own_credential_replaces_the_senders_in_the_query() {
     let line = format!("post {SERIES}?a=1&api_key={OWN} http/1.1\r\n");
     assert_eq!(received.matches(&line).count(), 2, "{received}");
 }
+
+#[tokio::test]
+async fn a_sender_cannot_put_its_own_value_beside_the_upstreams_credential() {
+    let hostile = Hostile::good().await;
+    let gate = Gate::with(&hostile.url(), |config| {
+        own(config, "credential_query = \"token\"")
+    })
+    .await;
+    let path = format!("{SERIES}?token=evil&a=1&%74oken=evil");
+    assert_eq!(gate.ask(gate.post(&path, "{}")).await.status, 202);
+    let received = hostile.heads().concat().to_lowercase();
+    assert!(
+        received.contains(&format!("post {SERIES}?a=1&token={OWN} http/1.1\r\n")),
+        "{received}"
+    );
+}

@@ -333,3 +333,23 @@ async fn a_refusal_is_read_by_a_client_that_sends_its_whole_body_first() {
     }
     gate.records(15).await;
 }
+
+#[tokio::test]
+async fn an_upstream_that_takes_nothing_for_a_while_is_not_laid_to_the_client() {
+    let hostile = Hostile::start(|_, mut link| async move {
+        // Long past the client's limit for a pause, with the connection's buffers full.
+        tokio::time::sleep(4 * SOON).await;
+        link.request().await;
+        link.say(crate::hostile::GOOD).await
+    })
+    .await;
+    let gate = Gate::with(&hostile.url(), |config| {
+        config.listen.body_idle_timeout = SOON
+    })
+    .await;
+    let body = "x".repeat(40 << 20);
+    assert_eq!(
+        gate.ask(gate.post("/api/v1/series", &body)).await.status,
+        202
+    );
+}

@@ -199,3 +199,18 @@ async fn a_request_that_the_drains_deadline_cuts_has_its_record() {
     let text = std::fs::read_to_string(folder.path().join("records.jsonl")).unwrap();
     assert_eq!(text.lines().count(), 1, "{text}");
 }
+
+#[tokio::test]
+async fn a_sink_that_takes_nothing_does_not_hold_the_programs_end() {
+    let hostile = Hostile::good().await;
+    let (held, released) = std::sync::mpsc::channel::<()>();
+    let stuck = Records::Print(Box::new(move |_| {
+        let _ = released.recv();
+        Ok(())
+    }));
+    let running = start(&hostile, stuck, |_| {}).await;
+    assert_eq!(running.status("POST /api/v2/series").await, 202);
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(8), running.app.shutdown());
+    assert!(ended.await.is_ok(), "the end waits for the sink");
+    drop(held);
+}
