@@ -19,6 +19,7 @@ use tokio::net::TcpStream;
 use super::handle::handle;
 use super::open::record_unreadable;
 use super::phase::{Busy, Phase, State};
+use super::raw_head::RawHead;
 use super::timer::LazyTimer;
 use super::worker::Worker;
 use crate::drain::Signal;
@@ -135,11 +136,19 @@ impl AsyncRead for Timed {
         let this = self.get_mut();
         let before = buf.filled().len();
         let read = Pin::new(&mut this.stream).poll_read(cx, buf);
+        let new = buf.filled().get(before..).unwrap_or_default();
         let deadline = match (this.state.phase.get(), &read) {
-            (Phase::Busy | Phase::Head(_), Poll::Ready(_)) => return read,
+            (Phase::Busy, Poll::Ready(_)) => return read,
+            (Phase::Head(_), Poll::Ready(_)) => {
+                this.state.head.borrow_mut().follow(new);
+                return read;
+            }
             (Phase::Idle(_), Poll::Ready(_)) => {
-                if buf.filled().len() > before {
+                if !new.is_empty() {
                     this.state.phase.set(Phase::Head(Instant::now()));
+                    let mut head = RawHead::default();
+                    head.follow(new);
+                    this.state.head.replace(head);
                 }
                 return read;
             }

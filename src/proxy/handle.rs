@@ -123,7 +123,7 @@ async fn steps(
     let shared = &worker.shared;
     let (parts, body) = request.into_parts();
 
-    strict::require_unambiguous(&parts)?;
+    strict::require_unambiguous(&parts, open.head_is_ambiguous())?;
     let target = Target::read(parts.uri.path(), parts.uri.query())?;
     let from_page = parts.headers.contains_key(header::ORIGIN);
     let from_agent = parts.headers.contains_key("dd-evp-origin");

@@ -10,6 +10,7 @@ pub mod identity;
 pub mod listener;
 pub mod open;
 pub mod phase;
+pub mod raw_head;
 pub mod record;
 pub mod recorder;
 pub mod reply;

@@ -72,6 +72,11 @@ impl Open {
         }
     }
 
+    /// Whether the raw bytes of its head could be read in two ways.
+    pub fn head_is_ambiguous(&self) -> bool {
+        self.busy.head_is_ambiguous()
+    }
+
     /// Its record so far.
     pub fn record(&self) -> Option<&RequestRecord> {
         self.record.as_deref()

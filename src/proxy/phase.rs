@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use super::raw_head::RawHead;
 use super::timer::LazyTimer;
 
 /// What the connection is waiting for.
@@ -25,6 +26,8 @@ pub struct State {
     pub phase: Cell<Phase>,
     /// The last request was answered before all of its body was read.
     pub body_left: Cell<bool>,
+    /// The head under way, or the last one.
+    pub head: RefCell<RawHead>,
     /// The last answer was cut.
     pub was_cut: Cell<bool>,
     /// For the wait for an upstream's answer. Here, because it outlives the requests of the connection, so that most of
@@ -38,6 +41,7 @@ impl State {
         Self {
             phase: Cell::new(Phase::Idle(now)),
             body_left: Cell::new(false),
+            head: RefCell::default(),
             was_cut: Cell::new(false),
             answer_timer: RefCell::default(),
         }
@@ -58,6 +62,11 @@ impl Busy {
     /// Notes whether there is body that has not been read.
     pub fn body_left(&self, left: bool) {
         self.0.body_left.set(left);
+    }
+
+    /// Whether the raw bytes of the request's head could be read in two ways.
+    pub fn head_is_ambiguous(&self) -> bool {
+        self.0.head.borrow().is_ambiguous()
     }
 
     /// Notes that the answer was not passed on to its end.

@@ -21,11 +21,14 @@ const NEVER_FOLDED: [&str; 9] = [
     "x-api-key",
 ];
 
-/// Refuses what is ambiguous or not supported.
+/// Refuses what is ambiguous or not supported. `head_is_ambiguous` is what [`super::raw_head`] saw.
 ///
 /// # Errors
 /// The contract's row.
-pub fn require_unambiguous(parts: &Parts) -> Result<(), No> {
+pub fn require_unambiguous(parts: &Parts, head_is_ambiguous: bool) -> Result<(), No> {
+    if head_is_ambiguous {
+        return Err(Ambiguity::Framing.into());
+    }
     let headers = &parts.headers;
     if matches!(parts.method, Method::CONNECT | Method::TRACE) {
         return Err(Refusal::NotSupported.into());
