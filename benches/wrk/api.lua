@@ -4,7 +4,7 @@
 dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or "./") .. "status.lua")
 
 wrk.method = "GET"
-wrk.path = os.getenv("API_PATH") or "/api/v2/validate_keys"
+wrk.path = os.getenv("API_PATH") or "/api/v2/users"
 wrk.headers["Accept"] = "application/json"
 wrk.headers["DD-API-KEY"] = from_environment("API_KEY")
 wrk.headers["DD-APPLICATION-KEY"] = from_environment("APP_KEY")

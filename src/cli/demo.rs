@@ -220,13 +220,18 @@ datadogLogs.logger.info('hello')
 
 From a Datadog Agent, in its environment:
 
-DD_API_KEY={api_key} DD_DD_URL=http://{address} DD_LOGS_CONFIG_LOGS_DD_URL=http://{address} DD_APM_DD_URL=http://{address}
+DD_API_KEY={api_key} DD_DD_URL=http://{address} DD_LOGS_ENABLED=true DD_LOGS_CONFIG_FORCE_USE_HTTP=true DD_LOGS_CONFIG_LOGS_DD_URL=http://{address} DD_APM_DD_URL=http://{address}
 
-Try `keygate keys list --org {org} --data-dir {folder}`, revoke a key, and send again. Ctrl-C stops.
+For the scripts in benches/wrk:
+
+export API_KEY={api_key} APP_KEY={application_key} CLIENT_TOKEN={client_token}
+
+Try `{program} keys list --org {org} --data-dir {folder}`, revoke a key, and send again. Ctrl-C stops.
 
 Requests, as they happen:
 "#,
         org = founded.org.id,
+        program = program(),
     )?;
     out.flush()
 }
@@ -237,6 +242,11 @@ fn show_json(record: &RequestRecord) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(&line)?;
     out.flush()
+}
+
+/// What to type to call this program.
+fn program() -> String {
+    std::env::current_exe().map_or_else(|_| "keygate".to_owned(), |path| path.display().to_string())
 }
 
 /// One line for people about one request.

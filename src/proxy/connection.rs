@@ -146,7 +146,12 @@ impl AsyncRead for Timed {
             (Phase::Idle(_), Poll::Ready(_)) => {
                 if !new.is_empty() {
                     this.state.phase.set(Phase::Head(Instant::now()));
-                    let mut head = RawHead::default();
+                    // What is left of a refused request's body comes before the next head, and where is not told here.
+                    let mut head = if this.state.body_left.get() {
+                        RawHead::not_judged()
+                    } else {
+                        RawHead::default()
+                    };
                     head.follow(new);
                     this.state.head.replace(head);
                 }

@@ -19,6 +19,14 @@ pub struct RawHead {
 }
 
 impl RawHead {
+    /// Of a head whose beginning nobody knows: nothing of it is looked at.
+    pub fn not_judged() -> Self {
+        Self {
+            ended: true,
+            ..Self::default()
+        }
+    }
+
     /// Looks at the next bytes, up to the end of the head.
     pub fn follow(&mut self, mut bytes: &[u8]) {
         while !self.ended {

@@ -103,3 +103,25 @@ async fn a_key_of_an_unusual_form_in_a_path_is_in_no_record() {
         "{shown}"
     );
 }
+
+#[tokio::test]
+async fn the_lines_of_a_refused_body_are_not_taken_for_a_head() {
+    let hostile = Hostile::good().await;
+    let gate = Gate::before(&hostile).await;
+    let mut kept = 0;
+    for _ in 0..50 {
+        let mut client = gate.client().await;
+        // Head and body apart, as browsers send them: the body meets the refusal on its way.
+        let head = "POST /api/v2/series HTTP/1.1\r\nHost: h\r\nDD-API-KEY: wrong\r\nContent-Length: 9\r\n\r\n";
+        client.send(head).await;
+        client.send("{}\n{}\n{}\n").await;
+        assert_eq!(client.answer().await.status, 403);
+        if client.try_send(gate.post(SERIES, "{}")).await
+            && let Some(answer) = client.perhaps().await
+        {
+            assert_eq!(answer.status, 202, "{}", answer.head);
+            kept += 1;
+        }
+    }
+    assert!(kept > 0, "no connection was kept");
+}
