@@ -65,7 +65,8 @@ pub async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: IpAddr, mut drai
     if let Err(error) = ended
         && error.is_parse()
     {
-        // hyper has answered already; these are the two statuses it uses.
+        // hyper has answered already and does not say how: 431 or 400, but for a target that is too long (414) and the
+        // preface of HTTP/2, which it leaves without an answer.
         let too_large = error.is_parse_too_large();
         let status = if too_large {
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
