@@ -22,7 +22,9 @@ use keygate::keys::{
     Actor, Key, KeyKind, KeyTable, Org, OrgId, Record, Revision, Role, Secret, User, UserId,
 };
 use keygate::store::sync::Sync;
-use keygate::store::{Changes, Issued, NewKey, NewKeyOf, NewUser, Store, StoreError};
+use keygate::store::{
+    Changes, EmbeddedStore, Issued, NewKey, NewKeyOf, NewUser, Store, StoreError,
+};
 
 struct Home {
     folder: tempfile::TempDir,
@@ -41,9 +43,14 @@ impl Home {
         self.folder.path().join("keygate.redb")
     }
 
-    fn open(&self) -> Store {
-        Store::open(&self.file(), &self.root_key, Limits::default()).unwrap()
+    fn open(&self) -> EmbeddedStore {
+        EmbeddedStore::open(&self.file(), &self.root_key, Limits::default()).unwrap()
     }
+}
+
+fn embedded(store: &Store) -> &EmbeddedStore {
+    let Store::Embedded(embedded) = store;
+    embedded
 }
 
 fn name(text: &str) -> Name {
@@ -89,11 +96,11 @@ fn import(secret: &str, mut key: NewKey) -> NewKey {
     key
 }
 
-fn org(store: &Store) -> (Org, Issued) {
+fn org(store: &EmbeddedStore) -> (Org, Issued) {
     store.create_org(name("acme"), Actor::Operator).unwrap()
 }
 
-fn user(store: &Store, org: &Org, handle: &str) -> User {
+fn user(store: &EmbeddedStore, org: &Org, handle: &str) -> User {
     store
         .create_user(NewUser {
             org: org.id,
@@ -112,7 +119,7 @@ fn refusal<T: std::fmt::Debug>(outcome: Result<T, StoreError>) -> Refusal {
     }
 }
 
-fn is_active(store: &Store, key: &Key) -> bool {
+fn is_active(store: &EmbeddedStore, key: &Key) -> bool {
     let key = store.key(key.id).unwrap().unwrap();
     let by_owner = key
         .owner
@@ -284,7 +291,7 @@ fn keys_killed_with_their_owner_no_longer_count() {
         application_keys_per_user_max: 2,
         ..Limits::default()
     };
-    let store = Store::open(&home.file(), &home.root_key, limits).unwrap();
+    let store = EmbeddedStore::open(&home.file(), &home.root_key, limits).unwrap();
     let (org, _) = org(&store);
     let ann = user(&store, &org, "ann");
     for round in 0..2 {
@@ -346,7 +353,7 @@ fn another_root_key_is_refused_and_changes_nothing() {
     let (org, _) = org(&home.open());
     let before = fs::read(home.file()).unwrap();
     let other = RootKey::from_hex(&"5b".repeat(32)).unwrap();
-    let error = Store::open(&home.file(), &other, Limits::default()).unwrap_err();
+    let error = EmbeddedStore::open(&home.file(), &other, Limits::default()).unwrap_err();
     assert!(
         matches!(error, StoreError::OtherRootKey { .. }),
         "{error:?}"
@@ -360,7 +367,7 @@ fn another_root_key_is_refused_and_changes_nothing() {
 fn a_store_that_is_open_is_locked_for_others() {
     let home = Home::new();
     let _store = home.open();
-    let error = Store::open(&home.file(), &home.root_key, Limits::default()).unwrap_err();
+    let error = EmbeddedStore::open(&home.file(), &home.root_key, Limits::default()).unwrap_err();
     assert!(matches!(error, StoreError::Locked { .. }), "{error:?}");
 }
 
@@ -368,7 +375,7 @@ fn a_store_that_is_open_is_locked_for_others() {
 fn a_file_that_is_no_store_is_refused_and_left_alone() {
     let home = Home::new();
     fs::write(home.file(), b"somebody's notes").unwrap();
-    assert!(Store::open(&home.file(), &home.root_key, Limits::default()).is_err());
+    assert!(EmbeddedStore::open(&home.file(), &home.root_key, Limits::default()).is_err());
     assert_eq!(fs::read(home.file()).unwrap(), b"somebody's notes");
 }
 
@@ -398,7 +405,7 @@ fn neither_secrets_nor_the_root_key_are_on_disk() {
     }
     assert!(!holds(&[0x5a; 32]) && !holds("5a".repeat(32).as_bytes()));
     // The search does find what is there.
-    assert!(holds(b"\"last4\":\"here\""));
+    assert!(holds(b"moved"));
     let mode = fs::metadata(home.file()).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     assert_eq!(fs::read_dir(home.folder.path()).unwrap().count(), 1);
@@ -463,8 +470,8 @@ async fn apply(service: &KeyService, request: Request) -> Response {
 #[tokio::test]
 async fn a_change_is_in_the_table_when_its_operation_returns() {
     let home = Home::new();
-    let store = Arc::new(home.open());
-    let (org, first) = org(&store);
+    let store = Arc::new(Store::Embedded(home.open()));
+    let (org, first) = org(embedded(&store));
     let table = Arc::new(KeyTable::new(Instant::now()));
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let shutdown = async {
@@ -503,7 +510,7 @@ async fn a_change_is_in_the_table_when_its_operation_returns() {
     }
     assert_eq!(
         table.view(Instant::now()).unwrap().revision,
-        store.revision()
+        embedded(&store).revision()
     );
     stop.send(()).unwrap();
     sync.ended().await;
@@ -513,7 +520,7 @@ async fn a_change_is_in_the_table_when_its_operation_returns() {
 async fn the_control_socket_serves_only_its_owner_and_replaces_a_dead_one() {
     use std::os::unix::fs::PermissionsExt as _;
     let home = Home::new();
-    let store = Arc::new(home.open());
+    let store = Arc::new(Store::Embedded(home.open()));
     let path = home.folder.path().join("control.sock");
     assert!(ControlClient::connect(&path).await.unwrap().is_none());
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
@@ -714,7 +721,7 @@ fn commands_say_so_when_the_store_is_open_and_nobody_serves_it() {
     let dir = home.folder.path();
     run_json(dir, &["orgs", "create", "acme"], "");
     let root_key = keygate::store::root_key(None, &dir.join("root.key"), &home.file()).unwrap();
-    let _store = Store::open(&home.file(), &root_key, Limits::default()).unwrap();
+    let _store = EmbeddedStore::open(&home.file(), &root_key, Limits::default()).unwrap();
     let (code, _, err) = run(dir, &["orgs", "list"], "");
     assert_eq!(code, 1);
     assert!(err.contains("another process has the store"), "{err}");
@@ -724,7 +731,7 @@ fn commands_say_so_when_the_store_is_open_and_nobody_serves_it() {
 async fn commands_reach_a_running_server_and_are_in_force_when_they_return() {
     let home = Home::new();
     let dir = home.folder.path().to_owned();
-    let store = Arc::new(home.open());
+    let store = Arc::new(Store::Embedded(home.open()));
     let table = Arc::new(KeyTable::new(Instant::now()));
     let (stop, _) = tokio::sync::broadcast::channel::<()>(1);
     let stopped = || {
@@ -875,7 +882,7 @@ async fn acknowledged_keys_survive_a_kill() {
         let hex = fs::read_to_string(folder.path().join("root.key")).unwrap();
         let root_key = RootKey::from_hex(hex.trim()).unwrap();
         let file = folder.path().join("keygate.redb");
-        let store = Store::open(&file, &root_key, Limits::default()).unwrap();
+        let store = EmbeddedStore::open(&file, &root_key, Limits::default()).unwrap();
         for (first, second) in &acknowledged {
             let first = store.key_of_secret(first.as_bytes()).unwrap().unwrap();
             let second = store.key_of_secret(second.as_bytes()).unwrap().unwrap();

@@ -9,7 +9,6 @@ use std::fmt;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
@@ -18,10 +17,10 @@ pub use views::{FoundedView, KeyStatus, KeyView, OrgView, UserView, Whoami, time
 
 use crate::keys::rules::{Name, Origin, Refusal};
 use crate::keys::{
-    Actor, Key, KeyId, KeyKind, Org, OrgId, Revision, Role, Secret, Timestamp, User, UserId,
-    UserKind,
+    Actor, Key, KeyId, KeyKind, Org, OrgId, Partition, Revision, Role, Secret, Timestamp, User,
+    UserId,
 };
-use crate::store::sync::Sync;
+use crate::store::sync::{AppliedChanges, Sync};
 use crate::store::{NewKey, NewKeyOf, NewUser, Store, StoreError};
 
 /// Why an operation failed.
@@ -66,7 +65,7 @@ impl<E: Into<StoreError>> From<E> for ServiceError {
 #[derive(Clone)]
 pub struct KeyService {
     store: Arc<Store>,
-    applied: Option<watch::Receiver<Revision>>,
+    applied: Option<AppliedChanges>,
 }
 
 impl KeyService {
@@ -93,21 +92,23 @@ impl KeyService {
     pub async fn perform(&self, request: Request) -> Result<Response, ServiceError> {
         let store = Arc::clone(&self.store);
         let outcome = spawn_blocking(move || {
-            Operator { store: &store }
-                .perform(request)
-                .map(|response| (response, store.revision()))
+            let mut operator = Operator {
+                store: &store,
+                changed: None,
+            };
+            let response = operator.perform(request)?;
+            Ok::<_, ServiceError>((response, operator.changed))
         })
         .await;
-        let (response, revision) = match outcome {
+        let (response, changed) = match outcome {
             Ok(outcome) => outcome?,
             // A panic or a runtime that is stopping: either way nobody can say.
             Err(_) => return Err(ServiceError::NotApplied),
         };
-        if let Some(mut applied) = self.applied.clone() {
-            applied
-                .wait_for(|applied| *applied >= revision)
-                .await
-                .map_err(|_| ServiceError::NotApplied)?;
+        if let (Some(mut applied), Some((partition, revision))) = (self.applied.clone(), changed)
+            && !applied.wait_for(partition, revision).await
+        {
+            return Err(ServiceError::NotApplied);
         }
         Ok(response)
     }
@@ -116,18 +117,23 @@ impl KeyService {
 /// What the person at the machine may do: everything.
 struct Operator<'s> {
     store: &'s Store,
+    /// The change it made.
+    changed: Option<(Partition, Revision)>,
 }
 
 impl Operator<'_> {
-    fn perform(&self, request: Request) -> Result<Response, ServiceError> {
+    fn perform(&mut self, request: Request) -> Result<Response, ServiceError> {
         let by = Actor::Operator;
         Ok(match request {
             Request::Init { org, user } => {
                 let founded = self.store.found(org.parse()?, user.parse()?, by)?;
+                let last = &founded.application_key.key;
+                self.changed = Some((last.id.partition(), last.revision));
                 Response::Founded(Box::new(FoundedView::of(founded)))
             }
             Request::CreateOrg { name } => {
                 let (org, issued) = self.store.create_org(name.parse()?, by)?;
+                self.changed = Some((org.id.partition(), issued.key.revision));
                 Response::Org(OrgView {
                     api_key: Some(KeyView::issued(issued)),
                     ..OrgView::of(&org)
@@ -141,7 +147,9 @@ impl Operator<'_> {
             Request::ShowOrg { org } => Response::Org(OrgView::of(&self.org(&org)?)),
             Request::SetOrgDisabled { org, disabled } => {
                 let id = self.org(&org)?.id;
-                Response::Org(OrgView::of(&self.store.set_org_disabled(id, disabled)?))
+                let org = self.store.set_org_disabled(id, disabled)?;
+                self.changed = Some((id.partition(), org.revision));
+                Response::Org(OrgView::of(&org))
             }
             Request::CreateUser {
                 org,
@@ -155,7 +163,7 @@ impl Operator<'_> {
                     name: name.map(|name| name.parse()).transpose()?,
                     role,
                 })?;
-                Response::User(UserView::of(&user))
+                self.user_changed(&user)
             }
             Request::CreateServiceAccount { org, name } => {
                 let org = self.org(&org)?.id;
@@ -163,19 +171,20 @@ impl Operator<'_> {
                 let user = self
                     .store
                     .create_service_account(org, name, Role::Standard)?;
-                Response::User(UserView::of(&user))
+                self.user_changed(&user)
             }
             Request::ListUsers { org, kind } => {
                 let org = self.org(&org)?.id;
-                let mut users = self.store.users()?;
-                users.retain(|user| user.org == org && user.kind == kind);
+                let mut users = self.store.users_of(org)?;
+                users.retain(|user| user.kind == kind);
                 users.sort_by(|a, b| a.name.cmp(&b.name));
                 Response::Users(users.iter().map(UserView::of).collect())
             }
             Request::ShowUser { user } => Response::User(UserView::of(&self.user(&user)?)),
             Request::SetUserDisabled { user, disabled } => {
                 let id = self.user(&user)?.id;
-                Response::User(UserView::of(&self.store.set_user_disabled(id, disabled)?))
+                let user = self.store.set_user_disabled(id, disabled)?;
+                self.user_changed(&user)
             }
             Request::CreateApiKey {
                 org,
@@ -232,6 +241,7 @@ impl Operator<'_> {
             Request::RevokeKey { kind, id } => {
                 let id = self.key(kind, &id)?.id;
                 let key = self.store.revoke_key(id, by)?;
+                self.changed = Some((id.partition(), key.revision));
                 Response::Key(self.view(&key)?)
             }
             Request::Whoami { secret } => {
@@ -247,8 +257,13 @@ impl Operator<'_> {
         })
     }
 
+    fn user_changed(&mut self, user: &User) -> Response {
+        self.changed = Some((user.id.partition(), user.revision));
+        Response::User(UserView::of(user))
+    }
+
     fn create_key(
-        &self,
+        &mut self,
         of: NewKeyOf,
         name: &str,
         expires_at: Option<Timestamp>,
@@ -266,6 +281,7 @@ impl Operator<'_> {
             expires_at,
             created_by: Actor::Operator,
         })?;
+        self.changed = Some((issued.key.id.partition(), issued.key.revision));
         // Whoever imported a secret has it: it is not sent back.
         Ok(Response::Key(if imported {
             KeyView::of(&issued.key, None)
@@ -316,12 +332,9 @@ impl Operator<'_> {
                 .user(id)?
                 .ok_or(Refusal::NotFound { what: "user" })?);
         }
-        let users = self.store.users()?;
-        let by_handle = |user: &&User| user.handle == text;
-        let by_name = |user: &&User| user.name == text && user.kind == UserKind::ServiceAccount;
-        let mut found = users.iter().filter(|user| by_handle(user) || by_name(user));
+        let mut found = self.store.users_named(text)?.into_iter();
         match (found.next(), found.next()) {
-            (Some(user), None) => Ok(user.clone()),
+            (Some(user), None) => Ok(user),
             (None, _) => Err(Refusal::NotFound { what: "user" }.into()),
             (Some(_), Some(_)) => Err(ServiceError::Ambiguous {
                 what: "user",

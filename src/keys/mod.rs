@@ -3,6 +3,7 @@
 //! A *key* is an API key, an application key or a client token, once issued. Its plain characters are its *secret*
 //! ([`secret::Secret`]); what is stored and looked up is its [`Fingerprint`]; what is safe to log is its [`KeyId`].
 
+pub mod keyring;
 pub mod policy;
 pub mod rules;
 pub mod secret;
@@ -13,11 +14,56 @@ use std::fmt;
 use compact_str::CompactString;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 pub use policy::{Attribution, Denial, Principal, Reason};
 pub use secret::{Fingerprint, Secret};
 pub use table::KeyTable;
+
+/// Into how many partitions the orgs are spread. Every rule about an org holds within one of them, so a store can check it
+/// in one atomic step wherever it keeps the partition. Changing it would move every record.
+pub const PARTITIONS: usize = 16;
+
+/// What an org and everything of it have in common: the last byte of their ids. So every id tells its partition, and
+/// nothing has to be looked up to find a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Slot(u8);
+
+impl Slot {
+    /// The slot of the org with this name: orgs of one name meet in one partition, where the second is refused.
+    pub fn of_org_name(name: &str) -> Self {
+        let hash: [u8; 32] = Sha256::digest(name.as_bytes()).into();
+        Self(hash[0])
+    }
+
+    /// The partition it is in.
+    pub const fn partition(self) -> Partition {
+        Partition(self.0 % PARTITIONS as u8)
+    }
+}
+
+/// One of the [`PARTITIONS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Partition(u8);
+
+impl Partition {
+    /// Every one, in order.
+    pub fn all() -> impl Iterator<Item = Self> {
+        (0..PARTITIONS as u8).map(Self)
+    }
+
+    /// Its number, below [`PARTITIONS`].
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl fmt::Display for Partition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 /// An id in the form the Datadog API uses: a lower-case UUID, never reused. Three types, so that an org id can never
 /// be passed where a user id is wanted.
@@ -29,9 +75,21 @@ macro_rules! id {
         pub struct $name(pub Uuid);
 
         impl $name {
-            /// A new random id.
-            pub fn generate() -> Self {
-                Self(Uuid::new_v4())
+            /// A new random id in a slot: 114 bits of it are random.
+            pub fn generate_in(slot: Slot) -> Self {
+                let mut bytes = Uuid::new_v4().into_bytes();
+                bytes[15] = slot.0;
+                Self(Uuid::from_bytes(bytes))
+            }
+
+            /// The slot it is in.
+            pub const fn slot(&self) -> Slot {
+                Slot(self.0.as_bytes()[15])
+            }
+
+            /// The partition it is in.
+            pub const fn partition(&self) -> Partition {
+                self.slot().partition()
             }
 
             /// The id's 16 bytes, the form the stores use as a key.
@@ -263,7 +321,76 @@ pub enum Record {
     Key(Key),
 }
 
+/// What a record is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RecordKind {
+    /// An org.
+    Org,
+    /// A user or service account.
+    User,
+    /// A key.
+    Key,
+}
+
+impl RecordKind {
+    /// The byte that stands for it before an id.
+    pub const fn byte(self) -> u8 {
+        match self {
+            Self::Org => b'o',
+            Self::User => b'u',
+            Self::Key => b'k',
+        }
+    }
+
+    /// The kind of that byte.
+    pub const fn of_byte(byte: u8) -> Option<Self> {
+        match byte {
+            b'o' => Some(Self::Org),
+            b'u' => Some(Self::User),
+            b'k' => Some(Self::Key),
+            _ => None,
+        }
+    }
+
+    /// The word for people.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Org => "org",
+            Self::User => "user",
+            Self::Key => "key",
+        }
+    }
+}
+
 impl Record {
+    /// What it is of.
+    pub const fn kind(&self) -> RecordKind {
+        match self {
+            Self::Org(_) => RecordKind::Org,
+            Self::User(_) => RecordKind::User,
+            Self::Key(_) => RecordKind::Key,
+        }
+    }
+
+    /// The bytes of its id.
+    pub fn id_bytes(&self) -> [u8; 16] {
+        match self {
+            Self::Org(org) => org.id.bytes(),
+            Self::User(user) => user.id.bytes(),
+            Self::Key(key) => key.id.bytes(),
+        }
+    }
+
+    /// The partition it is in, or `None` when its parts are of different ones: no store of ours writes such a record.
+    pub fn partition(&self) -> Option<Partition> {
+        let (own, org) = match self {
+            Self::Org(org) => (org.id.slot(), org.id.slot()),
+            Self::User(user) => (user.id.slot(), user.org.slot()),
+            Self::Key(key) => (key.id.slot(), key.org.slot()),
+        };
+        (own == org).then(|| own.partition())
+    }
+
     /// The change that wrote this record.
     pub const fn revision(&self) -> Revision {
         match self {
@@ -321,13 +448,13 @@ pub(crate) mod samples {
     //! Records for the tests of this module and of its siblings.
 
     use super::{
-        Actor, Fingerprint, Key, KeyId, KeyKind, Org, OrgId, Revision, Role, Timestamp, User,
+        Actor, Fingerprint, Key, KeyId, KeyKind, Org, OrgId, Revision, Role, Slot, Timestamp, User,
         UserId, UserKind,
     };
 
     pub fn org(name: &str) -> Org {
         Org {
-            id: OrgId::generate(),
+            id: OrgId::generate_in(Slot::of_org_name(name)),
             name: name.into(),
             disabled: false,
             created_at: Timestamp(0),
@@ -337,7 +464,7 @@ pub(crate) mod samples {
 
     pub fn user(org: &Org, handle: &str) -> User {
         User {
-            id: UserId::generate(),
+            id: UserId::generate_in(org.id.slot()),
             org: org.id,
             kind: UserKind::Person,
             handle: handle.into(),
@@ -353,7 +480,7 @@ pub(crate) mod samples {
 
     pub fn key(kind: KeyKind, org: &Org, owner: Option<&User>, fingerprint: u128) -> Key {
         Key {
-            id: KeyId::generate(),
+            id: KeyId::generate_in(org.id.slot()),
             kind,
             org: org.id,
             owner: owner.map(|user| user.id),

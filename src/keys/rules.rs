@@ -140,11 +140,6 @@ impl Name {
     pub fn as_str(&self) -> &str {
         &self.0
     }
-
-    /// The name, to be stored.
-    pub fn into_inner(self) -> CompactString {
-        self.0
-    }
 }
 
 impl FromStr for Name {

@@ -104,6 +104,9 @@ impl fmt::Debug for Fingerprint {
 
 impl Serialize for Fingerprint {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if !serializer.is_human_readable() {
+            return self.0.serialize(serializer);
+        }
         let mut text = String::with_capacity(32);
         push_hex(&mut text, &self.0);
         serializer.serialize_str(&text)
@@ -112,6 +115,9 @@ impl Serialize for Fingerprint {
 
 impl<'de> Deserialize<'de> for Fingerprint {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if !deserializer.is_human_readable() {
+            return <[u8; 16]>::deserialize(deserializer).map(Self);
+        }
         let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
         let mut bytes = [0_u8; 16];
         read_hex(&text, &mut bytes)
@@ -120,8 +126,8 @@ impl<'de> Deserialize<'de> for Fingerprint {
     }
 }
 
-/// The one key of an installation, from which the others are derived. Never in a store: whoever reads or writes the
-/// store without it can neither test a guessed secret nor mint a record.
+/// The one key of an installation, under which a store's own keys are wrapped ([`super::keyring`]). Never in a store:
+/// whoever reads or writes the store without it can neither test a guessed secret nor mint a record.
 pub struct RootKey(Zeroizing<[u8; 32]>);
 
 impl RootKey {
@@ -158,12 +164,9 @@ impl RootKey {
         self.derive::<8>(b"keygate root key check v1")
     }
 
-    /// The fingerprint function of this installation.
-    pub fn fingerprinter(&self) -> Fingerprinter {
-        let pad = Zeroizing::new(self.derive::<64>(b"keygate fingerprint v1"));
-        let mut keyed = Sha256::new();
-        keyed.update(pad.as_slice());
-        Fingerprinter { keyed }
+    /// The key that a store's own keys are wrapped under.
+    pub(super) fn wrapping_key(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.derive::<32>(b"keygate keyring wrap v1"))
     }
 
     fn derive<const N: usize>(&self, purpose: &[u8]) -> [u8; N] {
@@ -189,7 +192,7 @@ impl fmt::Debug for RootKey {
     }
 }
 
-/// Turns secrets into fingerprints: SHA-256 over a 64-byte derived key and the secret, cut to 16 bytes.
+/// Turns secrets into fingerprints: SHA-256 over a 64-byte key and the secret, cut to 16 bytes.
 ///
 /// The key fills exactly one block, so its state is computed once and a fingerprint costs one compression. HMAC would
 /// cost two to four: its outer hash guards against extension of a known output, which the cut already prevents.
@@ -208,6 +211,15 @@ impl Fingerprinter {
             *short = byte;
         }
         Fingerprint(short)
+    }
+}
+
+impl Fingerprinter {
+    /// Keyed with one whole block.
+    pub(super) fn new(key: &[u8; 64]) -> Self {
+        let mut keyed = Sha256::new();
+        keyed.update(key);
+        Self { keyed }
     }
 }
 
@@ -297,14 +309,14 @@ mod tests {
     #[test]
     fn debug_shows_no_secret() {
         let secret = Secret::import(Zeroizing::new("0123456789abcdef".into())).unwrap();
-        let shown = format!("{secret:?} {:?} {:?}", root(), root().fingerprinter());
+        let shown = format!("{secret:?} {:?} {:?}", root(), Fingerprinter::new(&[1; 64]));
         assert_eq!(shown, "Secret(..) RootKey(..) Fingerprinter(..)");
     }
 
     #[test]
-    fn fingerprints_depend_on_the_root_key_and_on_every_character() {
-        let ours = root().fingerprinter();
-        let theirs = RootKey::from_hex(&"5b".repeat(32)).unwrap().fingerprinter();
+    fn fingerprints_depend_on_the_key_and_on_every_character() {
+        let ours = Fingerprinter::new(&[1; 64]);
+        let theirs = Fingerprinter::new(&[2; 64]);
         assert_eq!(ours.fingerprint(b"secret"), ours.fingerprint(b"secret"));
         assert_ne!(ours.fingerprint(b"secret"), ours.fingerprint(b"secreT"));
         assert_ne!(ours.fingerprint(b"secret"), theirs.fingerprint(b"secret"));

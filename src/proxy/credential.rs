@@ -242,10 +242,13 @@ fn carrier(name: &str) -> Result<Carrier, Ambiguity> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keys::secret::RootKey;
+    use crate::keys::keyring::Keyring;
+    use std::sync::LazyLock;
+
+    static KEYRING: LazyLock<Keyring> = LazyLock::new(|| Keyring::generate().unwrap());
 
     fn fingerprinter() -> Fingerprinter {
-        RootKey::from_hex(&"5a".repeat(32)).unwrap().fingerprinter()
+        KEYRING.fingerprinter()
     }
 
     fn one(secret: &str) -> Presented {

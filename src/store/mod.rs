@@ -2,9 +2,11 @@
 //! nothing of requests, sockets or pages.
 
 mod embedded;
-mod file;
+mod home;
 mod root_key;
+pub mod seal;
 pub mod sync;
+mod tables;
 mod writing;
 
 use std::fmt;
@@ -19,13 +21,14 @@ use crate::keys::{
     Actor, Key, KeyKind, Org, OrgId, Record, Revision, Role, Secret, Timestamp, User, UserId,
 };
 
-pub use embedded::Store;
+pub use embedded::EmbeddedStore;
+pub use home::Store;
 pub use root_key::root_key;
 
 /// Opens the store that a configuration names, or makes it and, where none is given, its root key.
 ///
 /// # Errors
-/// As [`root_key`] and [`Store::open`].
+/// As [`root_key`] and [`EmbeddedStore::open`].
 pub fn open(config: &StoreConfig, rules: &Rules) -> Result<Store, StoreError> {
     let database = config.database();
     let given = config.root_key.as_ref().map(|secret| secret.expose());
@@ -36,7 +39,7 @@ pub fn open(config: &StoreConfig, rules: &Rules) -> Result<Store, StoreError> {
         application_keys_per_user_max: rules.application_keys_per_user_max,
         client_tokens_per_org_max: rules.client_tokens_per_org_max,
     };
-    Store::open(&database, &root_key, limits)
+    EmbeddedStore::open(&database, &root_key, limits).map(Store::Embedded)
 }
 
 /// What a new user is to be.
@@ -124,6 +127,29 @@ pub struct Founded {
     pub api_key: Issued,
     /// The user's first application key.
     pub application_key: Issued,
+}
+
+impl Founded {
+    fn of(
+        org: Org,
+        user: User,
+        api_key: Key,
+        application_key: Key,
+        secrets: writing::FirstSecrets,
+    ) -> Self {
+        Self {
+            org,
+            user,
+            api_key: Issued {
+                key: api_key,
+                secret: secrets.api_key,
+            },
+            application_key: Issued {
+                key: application_key,
+                secret: secrets.application_key,
+            },
+        }
+    }
 }
 
 /// The answer to "what changed since".

@@ -9,8 +9,8 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::MissedTickBehavior;
 
-use super::{Changes, Store, StoreError};
-use crate::keys::{KeyTable, Revision};
+use super::{Changes, EmbeddedStore, Store, StoreError};
+use crate::keys::{KeyTable, Partition, Revision};
 
 /// How often the table is compared with the store when nothing changes, so that its age stays small.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -34,9 +34,10 @@ impl Sync {
         table: Arc<KeyTable>,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> Result<Self, StoreError> {
+        let Store::Embedded(embedded) = &*store;
         // Subscribed before the snapshot: a change between the two wakes the task.
-        let mut revisions = store.revisions();
-        let position = load(&store, &table)?;
+        let mut revisions = embedded.revisions();
+        let position = load(embedded, &table)?;
         let (sender, applied) = watch::channel(position);
         let task = tokio::spawn(async move {
             let mut heartbeat = tokio::time::interval(HEARTBEAT);
@@ -50,7 +51,11 @@ impl Sync {
                 }
                 let position = *sender.borrow();
                 let (store, table) = (Arc::clone(&store), Arc::clone(&table));
-                let outcome = spawn_blocking(move || catch_up(&store, &table, position)).await;
+                let outcome = spawn_blocking(move || {
+                    let Store::Embedded(embedded) = &*store;
+                    catch_up(embedded, &table, position)
+                })
+                .await;
                 // A store that cannot be read leaves the table's age growing, which is what the view's age metric, the
                 // readiness check and the decisions look at; the next heartbeat tries again.
                 if let Ok(Ok(position)) = outcome {
@@ -65,9 +70,11 @@ impl Sync {
         Ok(Self { applied, task })
     }
 
-    /// The last change the table has applied, as it grows.
-    pub fn applied(&self) -> watch::Receiver<Revision> {
-        self.applied.clone()
+    /// What the table has applied, to wait for.
+    pub fn applied(&self) -> AppliedChanges {
+        AppliedChanges {
+            applied: self.applied.clone(),
+        }
     }
 
     /// Waits until the task has ended.
@@ -77,20 +84,36 @@ impl Sync {
     }
 }
 
+/// What the table has applied. Cheap to clone.
+#[derive(Clone)]
+pub struct AppliedChanges {
+    applied: watch::Receiver<Revision>,
+}
+
+impl AppliedChanges {
+    /// Waits until the table has applied this change of this partition. Returns whether it has: not when the sync ended
+    /// before.
+    pub async fn wait_for(&mut self, _partition: Partition, revision: Revision) -> bool {
+        // The embedded store has one revision for all partitions.
+        let applied = self.applied.wait_for(|applied| *applied >= revision).await;
+        applied.is_ok()
+    }
+}
+
 /// Applies everything, and returns the position it leads to.
-fn load(store: &Store, table: &KeyTable) -> Result<Revision, StoreError> {
+fn load(store: &EmbeddedStore, table: &KeyTable) -> Result<Revision, StoreError> {
     let began = Instant::now();
     let snapshot = store.snapshot()?;
     for record in snapshot.records {
         table.apply(record);
     }
-    table.mark_in_step(began);
+    table.mark_in_step(began, Duration::ZERO);
     Ok(snapshot.revision)
 }
 
 /// Applies what changed since `position`, and returns the position it leads to.
 pub(super) fn catch_up(
-    store: &Store,
+    store: &EmbeddedStore,
     table: &KeyTable,
     mut position: Revision,
 ) -> Result<Revision, StoreError> {
@@ -100,7 +123,7 @@ pub(super) fn catch_up(
         match store.changes_since(position, CHANGES_AT_ONCE)? {
             Changes::Trimmed => return load(store, table),
             Changes::Next(records) if records.is_empty() => {
-                table.mark_in_step(began);
+                table.mark_in_step(began, Duration::ZERO);
                 return Ok(position);
             }
             Changes::Next(records) => {

@@ -1,139 +1,106 @@
-//! What each operation of the embedded store checks and writes, inside one transaction. It neither begins nor commits.
+//! What each operation checks and writes, inside one transaction of whichever home the store has. It neither begins nor
+//! commits, and may be run again when another writer was quicker: it changes nothing but the transaction.
 
 use compact_str::CompactString;
-use redb::{ReadableTable, Table, WriteTransaction};
-use serde::Serialize;
 
-use super::file::{
-    CHANGES, CHANGES_KEPT, KEY_BY_FINGERPRINT, KEYS, KEYS_OF_ORG, META, META_REVISION, NAMES, ORGS,
-    USERS, damaged, load, revision_of,
-};
-use super::{Founded, Issued, NewKey, NewKeyOf, NewUser, StoreError};
+use super::tables::{NameSpace, Tables};
+use super::{NewKey, NewKeyOf, NewUser, StoreError};
 use crate::keys::rules::{self, Limits, Name, Refusal, Within};
 use crate::keys::secret::Fingerprinter;
 use crate::keys::{
-    Actor, Key, KeyId, KeyKind, Org, OrgId, Record, Revision, Revocation, Role, Secret, Timestamp,
-    User, UserId, UserKind,
+    Actor, Key, KeyId, KeyKind, Org, OrgId, Record, Revision, Revocation, Role, Secret, Slot,
+    Timestamp, User, UserId, UserKind,
 };
 
-/// The name of the API key that every org begins with.
+/// The name of the key that every org and its first user begin with.
 const FIRST_KEY_NAME: &str = "default";
 
-type Records<'t> = Table<'t, [u8; 16], &'static [u8]>;
-
-/// The tables of one write transaction.
-pub(super) struct Writing<'t> {
-    meta: Table<'t, &'static str, &'static [u8]>,
-    orgs: Records<'t>,
-    users: Records<'t>,
-    keys: Records<'t>,
-    key_by_fingerprint: Table<'t, [u8; 16], [u8; 16]>,
-    keys_of_org: Table<'t, [u8; 32], ()>,
-    names: Table<'t, &'static [u8], [u8; 16]>,
-    changes: Table<'t, u64, &'static [u8]>,
+/// The operations over one transaction.
+pub(super) struct Writing<'t, T> {
+    tables: &'t mut T,
     fingerprinter: &'t Fingerprinter,
     limits: Limits,
     now: Timestamp,
-    before: Revision,
-    revision: Revision,
 }
 
-impl<'t> Writing<'t> {
-    pub(super) fn open(
-        transaction: &'t WriteTransaction,
+/// The secrets of what an org begins with, made before the transaction so that running it again gives the same.
+pub(super) struct FirstSecrets {
+    pub(super) api_key: Secret,
+    pub(super) application_key: Secret,
+}
+
+impl FirstSecrets {
+    pub(super) fn generate() -> Result<Self, StoreError> {
+        Ok(Self {
+            api_key: Secret::generate(KeyKind::ApiKey)?,
+            application_key: Secret::generate(KeyKind::ApplicationKey)?,
+        })
+    }
+}
+
+impl<'t, T: Tables> Writing<'t, T> {
+    pub(super) fn new(
+        tables: &'t mut T,
         fingerprinter: &'t Fingerprinter,
         limits: Limits,
         now: Timestamp,
-    ) -> Result<Self, StoreError> {
-        let meta = transaction.open_table(META)?;
-        let revision = revision_of(&meta)?;
-        Ok(Self {
-            meta,
-            orgs: transaction.open_table(ORGS)?,
-            users: transaction.open_table(USERS)?,
-            keys: transaction.open_table(KEYS)?,
-            key_by_fingerprint: transaction.open_table(KEY_BY_FINGERPRINT)?,
-            keys_of_org: transaction.open_table(KEYS_OF_ORG)?,
-            names: transaction.open_table(NAMES)?,
-            changes: transaction.open_table(CHANGES)?,
+    ) -> Self {
+        Self {
+            tables,
             fingerprinter,
             limits,
             now,
-            before: revision,
-            revision,
-        })
-    }
-
-    /// Writes the revision. `None` when nothing was changed.
-    pub(super) fn finish(mut self) -> Result<Option<Revision>, StoreError> {
-        if self.revision == self.before {
-            return Ok(None);
         }
-        self.meta
-            .insert(META_REVISION, self.revision.0.to_be_bytes().as_slice())?;
-        Ok(Some(self.revision))
     }
 
     pub(super) fn create_org(
         &mut self,
-        name: Name,
+        name: &Name,
+        secret: &Secret,
         by: Actor,
-    ) -> Result<(Org, Issued), StoreError> {
+    ) -> Result<(Org, Key), StoreError> {
         let mut org = Org {
-            id: OrgId::generate(),
-            name: name.into_inner(),
+            id: OrgId::generate_in(Slot::of_org_name(name.as_str())),
+            name: name.as_str().into(),
             disabled: false,
             created_at: self.now,
             revision: Revision(0),
         };
         self.take_name(
-            name_of_org(&org.name),
+            NameSpace::Orgs,
+            &org.name,
             org.id.bytes(),
-            ("org", "installation", &org.name),
+            ("org", "installation"),
         )?;
         self.put_org(&mut org)?;
-        let issued = self.create_key(NewKey {
-            of: NewKeyOf::ApiKey {
-                org: org.id,
-                allowed_addresses: Vec::new(),
-            },
-            name: FIRST_KEY_NAME.parse()?,
-            secret: None,
-            expires_at: None,
-            created_by: by,
-        })?;
-        Ok((org, issued))
+        let of = NewKeyOf::ApiKey {
+            org: org.id,
+            allowed_addresses: Vec::new(),
+        };
+        let key = self.create_key(&first_key(of, by)?, secret)?;
+        Ok((org, key))
     }
 
     pub(super) fn found(
         &mut self,
-        org: Name,
-        handle: Name,
+        org: &Name,
+        handle: &Name,
+        secrets: &FirstSecrets,
         by: Actor,
-    ) -> Result<Founded, StoreError> {
-        let (org, api_key) = self.create_org(org, by)?;
-        let user = self.create_user(NewUser {
+    ) -> Result<(Org, User, Key, Key), StoreError> {
+        let (org, api_key) = self.create_org(org, &secrets.api_key, by)?;
+        let user = self.create_user(&NewUser {
             org: org.id,
-            handle,
+            handle: handle.clone(),
             name: None,
             role: Role::Admin,
         })?;
-        let application_key = self.create_key(NewKey {
-            of: NewKeyOf::ApplicationKey {
-                owner: user.id,
-                scopes: Vec::new(),
-            },
-            name: FIRST_KEY_NAME.parse()?,
-            secret: None,
-            expires_at: None,
-            created_by: by,
-        })?;
-        Ok(Founded {
-            org,
-            user,
-            api_key,
-            application_key,
-        })
+        let of = NewKeyOf::ApplicationKey {
+            owner: user.id,
+            scopes: Vec::new(),
+        };
+        let application_key = self.create_key(&first_key(of, by)?, &secrets.application_key)?;
+        Ok((org, user, api_key, application_key))
     }
 
     pub(super) fn set_org_disabled(
@@ -149,27 +116,27 @@ impl<'t> Writing<'t> {
         Ok(org)
     }
 
-    pub(super) fn create_user(&mut self, new: NewUser) -> Result<User, StoreError> {
-        let handle = new.handle.into_inner();
-        let name = new.name.map_or_else(|| handle.clone(), Name::into_inner);
-        let id = UserId::generate();
+    pub(super) fn create_user(&mut self, new: &NewUser) -> Result<User, StoreError> {
+        let handle = CompactString::from(new.handle.as_str());
+        let name = new.name.as_ref().unwrap_or(&new.handle).as_str().into();
+        let id = UserId::generate_in(new.org.slot());
         self.add_user(self.user_of(id, new.org, UserKind::Person, handle, name, new.role))
     }
 
     pub(super) fn create_service_account(
         &mut self,
         org: OrgId,
-        name: Name,
+        name: &Name,
         role: Role,
     ) -> Result<User, StoreError> {
-        let id = UserId::generate();
+        let id = UserId::generate_in(org.slot());
         let handle = CompactString::from(id.to_string());
         self.add_user(self.user_of(
             id,
             org,
             UserKind::ServiceAccount,
             handle,
-            name.into_inner(),
+            name.as_str().into(),
             role,
         ))
     }
@@ -201,9 +168,10 @@ impl<'t> Writing<'t> {
     fn add_user(&mut self, mut user: User) -> Result<User, StoreError> {
         self.enabled_org(user.org)?;
         self.take_name(
-            index(TAG_USER, Some(user.org.bytes()), &user.handle),
+            NameSpace::Users(user.org),
+            &user.handle,
             user.id.bytes(),
-            ("user", "org", &user.handle),
+            ("user", "org"),
         )?;
         self.put_user(&mut user)?;
         Ok(user)
@@ -220,19 +188,17 @@ impl<'t> Writing<'t> {
         }
         user.disabled = disabled;
         if disabled {
-            user.application_keys_revoked_through = self.next();
+            user.application_keys_revoked_through = self.tables.next();
             user.application_keys_revoked_at = Some(self.now);
             // The keys it kills are no longer active: their names are free and they no longer count.
-            let prefix = index(tag(KeyKind::ApplicationKey), Some(id.bytes()), "");
-            for name in self.names_under(&prefix)? {
-                self.names.remove(name.as_slice())?;
-            }
+            let space = NameSpace::Keys(KeyKind::ApplicationKey, id.bytes());
+            self.tables.free_names(space)?;
         }
         self.put_user(&mut user)?;
         Ok(user)
     }
 
-    pub(super) fn create_key(&mut self, new: NewKey) -> Result<Issued, StoreError> {
+    pub(super) fn create_key(&mut self, new: &NewKey, secret: &Secret) -> Result<Key, StoreError> {
         let kind = new.of.kind();
         let (org, owner) = match &new.of {
             NewKeyOf::ApiKey { org, .. } | NewKeyOf::ClientToken { org, .. } => (*org, None),
@@ -248,25 +214,21 @@ impl<'t> Writing<'t> {
         if new.expires_at.is_some_and(|expires| expires <= self.now) {
             return Err(Refusal::ExpiryPast.into());
         }
-        let secret = match new.secret {
-            Some(secret) => secret,
-            None => Secret::generate(kind)?,
-        };
         let fingerprint = self.fingerprinter.fingerprint(secret.expose().as_bytes());
-        if self.key_by_fingerprint.get(fingerprint.bytes())?.is_some() {
+        if self.tables.has_fingerprint(&fingerprint)? {
             return Err(Refusal::SecretKnown.into());
         }
         let mut key = Key {
-            id: KeyId::generate(),
+            id: KeyId::generate_in(org.slot()),
             kind,
             org,
             owner,
-            name: new.name.into_inner(),
+            name: new.name.as_str().into(),
             fingerprint,
             last4: secret.last4().into(),
             created_at: self.now,
             created_by: new.created_by,
-            issued: self.next(),
+            issued: self.tables.next(),
             revision: Revision(0),
             revoked: None,
             expires_at: new.expires_at,
@@ -274,46 +236,35 @@ impl<'t> Writing<'t> {
             allowed_addresses: Vec::new(),
             allowed_origins: Vec::new(),
         };
-        match new.of {
+        match &new.of {
             NewKeyOf::ApiKey {
                 allowed_addresses, ..
-            } => key.allowed_addresses = allowed_addresses,
+            } => key.allowed_addresses.clone_from(allowed_addresses),
             NewKeyOf::ApplicationKey { scopes, .. } => {
-                key.scopes = Some(scopes).filter(|scopes| !scopes.is_empty());
+                key.scopes = Some(scopes.clone()).filter(|scopes| !scopes.is_empty());
             }
             NewKeyOf::ClientToken {
                 allowed_origins, ..
-            } => key.allowed_origins = allowed_origins,
+            } => key.allowed_origins.clone_from(allowed_origins),
         }
         let rules = rules::of(kind);
         let within = match rules.within {
             Within::Org => "org",
             Within::Owner => "user",
         };
-        self.take_name(
-            name_of_key(&key),
-            key.id.bytes(),
-            (rules.label, within, &key.name),
-        )?;
+        let space = NameSpace::of(&key);
+        self.take_name(space, &key.name, key.id.bytes(), (rules.label, within))?;
         let most = self.limits.most(kind);
-        if self.active_beside(&key)? > most as usize {
+        if self.tables.names_len(space)? > most as usize {
             return Err(Refusal::TooMany { kind, most }.into());
         }
-        self.key_by_fingerprint
-            .insert(fingerprint.bytes(), key.id.bytes())?;
-        let mut pair = [0_u8; 32];
-        let bytes = org.bytes().into_iter().chain(key.id.bytes());
-        for (to, from) in pair.iter_mut().zip(bytes) {
-            *to = from;
-        }
-        self.keys_of_org.insert(pair, ())?;
         self.put_key(&mut key)?;
-        Ok(Issued { key, secret })
+        Ok(key)
     }
 
     pub(super) fn revoke_key(&mut self, id: KeyId, by: Actor) -> Result<Key, StoreError> {
-        let mut key: Key =
-            load(&self.keys, id.bytes(), "key")?.ok_or(Refusal::NotFound { what: "key" })?;
+        let found = self.tables.key(id)?;
+        let mut key = found.ok_or(Refusal::NotFound { what: "key" })?;
         let kind = key.kind;
         let by_owner = match key.owner {
             Some(owner) => self.user(owner)?.has_revoked(&key),
@@ -323,37 +274,42 @@ impl<'t> Writing<'t> {
             return Err(Refusal::AlreadyRevoked { kind }.into());
         }
         let fewest = self.limits.fewest(kind);
-        if self.active_beside(&key)? <= fewest as usize {
+        // Each active key holds a name, and only they do.
+        let space = NameSpace::of(&key);
+        if self.tables.names_len(space)? <= fewest as usize {
             return Err(Refusal::TooFew { kind, fewest }.into());
         }
-        self.names.remove(name_of_key(&key).as_slice())?;
+        self.tables.free_name(space, &key.name)?;
         key.revoked = Some(Revocation { at: self.now, by });
         self.put_key(&mut key)?;
         Ok(key)
     }
 
-    fn org(&self, id: OrgId) -> Result<Org, StoreError> {
-        load(&self.orgs, id.bytes(), "org")?.ok_or(Refusal::NotFound { what: "org" }.into())
+    fn org(&mut self, id: OrgId) -> Result<Org, StoreError> {
+        let found = self.tables.org(id)?;
+        found.ok_or(Refusal::NotFound { what: "org" }.into())
     }
 
-    fn enabled_org(&self, id: OrgId) -> Result<(), StoreError> {
+    fn enabled_org(&mut self, id: OrgId) -> Result<(), StoreError> {
         if self.org(id)?.disabled {
             return Err(Refusal::OrgDisabled.into());
         }
         Ok(())
     }
 
-    fn user(&self, id: UserId) -> Result<User, StoreError> {
-        load(&self.users, id.bytes(), "user")?.ok_or(Refusal::NotFound { what: "user" }.into())
+    fn user(&mut self, id: UserId) -> Result<User, StoreError> {
+        let found = self.tables.user(id)?;
+        found.ok_or(Refusal::NotFound { what: "user" }.into())
     }
 
     fn take_name(
         &mut self,
-        index: Vec<u8>,
+        space: NameSpace,
+        name: &str,
         id: [u8; 16],
-        (what, within, name): (&'static str, &'static str, &str),
+        (what, within): (&'static str, &'static str),
     ) -> Result<(), StoreError> {
-        if self.names.get(index.as_slice())?.is_some() {
+        if self.tables.holder(space, name)?.is_some() {
             return Err(Refusal::NameTaken {
                 what,
                 within,
@@ -361,96 +317,31 @@ impl<'t> Writing<'t> {
             }
             .into());
         }
-        self.names.insert(index.as_slice(), id)?;
-        Ok(())
-    }
-
-    /// How many active keys of its kind there are within the key's org or owner. Each holds a name, and only they do.
-    fn active_beside(&self, key: &Key) -> Result<usize, StoreError> {
-        let prefix = index(tag(key.kind), Some(scope_of(key)), "");
-        Ok(self.names_under(&prefix)?.len())
-    }
-
-    fn names_under(&self, prefix: &[u8]) -> Result<Vec<Vec<u8>>, StoreError> {
-        let mut found = Vec::new();
-        for entry in self.names.range(prefix..)? {
-            let (name, _) = entry?;
-            if !name.value().starts_with(prefix) {
-                break;
-            }
-            found.push(name.value().to_vec());
-        }
-        Ok(found)
-    }
-
-    /// The revision of the next record that is put.
-    fn next(&self) -> Revision {
-        Revision(self.revision.0 + 1)
+        self.tables.take_name(space, name, id)
     }
 
     fn put_org(&mut self, org: &mut Org) -> Result<(), StoreError> {
-        org.revision = self.next();
-        self.orgs.insert(org.id.bytes(), json(org)?.as_slice())?;
-        self.log(Record::Org(org.clone()))
+        org.revision = self.tables.next();
+        self.tables.put(Record::Org(org.clone()))
     }
 
     fn put_user(&mut self, user: &mut User) -> Result<(), StoreError> {
-        user.revision = self.next();
-        self.users.insert(user.id.bytes(), json(user)?.as_slice())?;
-        self.log(Record::User(user.clone()))
+        user.revision = self.tables.next();
+        self.tables.put(Record::User(user.clone()))
     }
 
     fn put_key(&mut self, key: &mut Key) -> Result<(), StoreError> {
-        key.revision = self.next();
-        self.keys.insert(key.id.bytes(), json(key)?.as_slice())?;
-        self.log(Record::Key(key.clone()))
-    }
-
-    fn log(&mut self, record: Record) -> Result<(), StoreError> {
-        self.revision = record.revision();
-        self.changes
-            .insert(self.revision.0, json(&record)?.as_slice())?;
-        if let Some(old) = self.revision.0.checked_sub(CHANGES_KEPT) {
-            self.changes.remove(old)?;
-        }
-        Ok(())
+        key.revision = self.tables.next();
+        self.tables.put(Record::Key(key.clone()))
     }
 }
 
-const TAG_ORG: u8 = 0;
-const TAG_USER: u8 = 1;
-
-const fn tag(kind: KeyKind) -> u8 {
-    match kind {
-        KeyKind::ApiKey => 2,
-        KeyKind::ApplicationKey => 3,
-        KeyKind::ClientToken => 4,
-    }
-}
-
-/// The entry in the index of names: what has it, within what, the name. All scopes of one tag have one length, so no
-/// name runs into another's scope.
-fn index(tag: u8, within: Option<[u8; 16]>, name: &str) -> Vec<u8> {
-    let mut bytes = vec![tag];
-    bytes.extend(within.iter().flatten());
-    bytes.extend(name.as_bytes());
-    bytes
-}
-
-pub(super) fn name_of_org(name: &str) -> Vec<u8> {
-    index(TAG_ORG, None, name)
-}
-
-fn name_of_key(key: &Key) -> Vec<u8> {
-    index(tag(key.kind), Some(scope_of(key)), &key.name)
-}
-
-/// Within what the key's name is unique. Only application keys have an owner, and theirs is the owner.
-fn scope_of(key: &Key) -> [u8; 16] {
-    key.owner
-        .map_or_else(|| key.org.bytes(), |owner| owner.bytes())
-}
-
-fn json(record: &impl Serialize) -> Result<Vec<u8>, StoreError> {
-    serde_json::to_vec(record).map_err(|error| damaged("new record", &error.to_string()))
+fn first_key(of: NewKeyOf, by: Actor) -> Result<NewKey, StoreError> {
+    Ok(NewKey {
+        of,
+        name: FIRST_KEY_NAME.parse()?,
+        secret: None,
+        expires_at: None,
+        created_by: by,
+    })
 }

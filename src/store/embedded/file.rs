@@ -9,16 +9,17 @@ use redb::{
     Database, DatabaseError, Durability, ReadTransaction, ReadableTable, TableDefinition,
     TableError,
 };
-use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-use super::StoreError;
-use super::root_key::{io_error, make_folder, new_private_file, parent};
-use crate::keys::Revision;
+use crate::keys::keyring::{Keyring, Sealer};
 use crate::keys::secret::RootKey;
+use crate::keys::{Key, Org, Record, RecordKind, Revision, User};
+use crate::store::StoreError;
+use crate::store::root_key::{io_error, make_folder, new_private_file, parent};
+use crate::store::seal::open;
 
 /// Raised by a change that older versions cannot read.
-const LAYOUT: u32 = 1;
+pub(super) const LAYOUT: u32 = 2;
 
 /// How many changes are kept for readers that lag; the others take a snapshot.
 pub(super) const CHANGES_KEPT: u64 = 100_000;
@@ -45,7 +46,8 @@ pub(super) const CHANGES: TableDefinition<'static, u64, &[u8]> = TableDefinition
 
 pub(super) const META_LAYOUT: &str = "layout";
 const META_IDENTITY: &str = "identity";
-const META_ROOT_KEY_CHECK: &str = "root_key_check";
+/// Before the check value of a root key, in hexadecimal: the keyring wrapped under it.
+pub(super) const META_RING: &str = "ring:";
 pub(super) const META_REVISION: &str = "revision";
 
 pub(super) fn engine() -> redb::Builder {
@@ -80,7 +82,8 @@ fn fill(file: File, root_key: &RootKey) -> Result<(), StoreError> {
         let mut meta = transaction.open_table(META)?;
         meta.insert(META_LAYOUT, LAYOUT.to_be_bytes().as_slice())?;
         meta.insert(META_IDENTITY, Uuid::new_v4().as_bytes().as_slice())?;
-        meta.insert(META_ROOT_KEY_CHECK, root_key.check_value().as_slice())?;
+        let wrapped = Keyring::generate()?.wrap(root_key)?;
+        meta.insert(ring_of(root_key).as_str(), wrapped.as_slice())?;
         meta.insert(META_REVISION, 0_u64.to_be_bytes().as_slice())?;
         transaction.open_table(ORGS)?;
         transaction.open_table(USERS)?;
@@ -102,11 +105,24 @@ pub(super) fn database_error(error: DatabaseError, path: &Path) -> StoreError {
     }
 }
 
+/// The name of the keyring wrapped under this root key.
+pub(super) fn ring_of(root_key: &RootKey) -> String {
+    let check = u64::from_be_bytes(root_key.check_value());
+    format!("{META_RING}{check:016x}")
+}
+
+/// What a store says of itself.
+pub(super) struct Meta {
+    pub(super) identity: Uuid,
+    pub(super) revision: Revision,
+    pub(super) keyring: Keyring,
+}
+
 pub(super) fn read_meta(
     reading: &ReadTransaction,
     root_key: &RootKey,
     path: &Path,
-) -> Result<(Uuid, Revision), StoreError> {
+) -> Result<Meta, StoreError> {
     let other_layout = |found| StoreError::OtherLayout {
         path: path.to_owned(),
         found,
@@ -124,17 +140,21 @@ pub(super) fn read_meta(
     if layout != Some(LAYOUT) {
         return Err(other_layout(layout));
     }
-    let check = meta.get(META_ROOT_KEY_CHECK)?;
-    if check.as_ref().map(redb::AccessGuard::value) != Some(root_key.check_value().as_slice()) {
-        return Err(StoreError::OtherRootKey {
-            path: path.to_owned(),
-        });
-    }
+    let other_root_key = || StoreError::OtherRootKey {
+        path: path.to_owned(),
+    };
+    let wrapped = meta.get(ring_of(root_key).as_str())?;
+    let wrapped = wrapped.ok_or_else(other_root_key)?;
+    let keyring = Keyring::unwrap(root_key, wrapped.value()).map_err(|_| other_root_key())?;
     let identity = meta
         .get(META_IDENTITY)?
         .and_then(|value| Uuid::from_slice(value.value()).ok())
         .ok_or_else(|| damaged("identity", "it is missing or malformed"))?;
-    Ok((identity, revision_in(reading)?))
+    Ok(Meta {
+        identity,
+        revision: revision_in(reading)?,
+        keyring,
+    })
 }
 
 pub(super) fn revision_in(reading: &ReadTransaction) -> Result<Revision, StoreError> {
@@ -150,30 +170,57 @@ pub(super) fn revision_of(
         .ok_or_else(|| damaged("revision", "it is missing or malformed"))
 }
 
+/// What a table of records holds, out of a record.
+pub(super) trait Recorded: Sized {
+    /// What it is of.
+    const KIND: RecordKind;
+    /// Out of a record, when it is of that.
+    fn of(record: Record) -> Option<Self>;
+}
+
+macro_rules! recorded {
+    ($($what:ident),*) => {
+        $(impl Recorded for $what {
+            const KIND: RecordKind = RecordKind::$what;
+
+            fn of(record: Record) -> Option<Self> {
+                match record {
+                    Record::$what(what) => Some(what),
+                    _ => None,
+                }
+            }
+        })*
+    };
+}
+
+recorded!(Org, User, Key);
+
 /// The record with this id.
-pub(super) fn load<T: DeserializeOwned>(
+pub(super) fn load<T: Recorded>(
     table: &impl ReadableTable<[u8; 16], &'static [u8]>,
     id: [u8; 16],
-    what: &'static str,
+    sealer: &Sealer,
 ) -> Result<Option<T>, StoreError> {
     table
         .get(id)?
-        .map(|value| parse(value.value(), what))
+        .map(|value| unseal(value.value(), sealer))
         .transpose()
 }
 
-pub(super) fn all<T: DeserializeOwned>(
+pub(super) fn all<T: Recorded>(
     table: &impl ReadableTable<[u8; 16], &'static [u8]>,
-    what: &'static str,
+    sealer: &Sealer,
 ) -> Result<Vec<T>, StoreError> {
     table
         .iter()?
-        .map(|entry| parse(entry?.1.value(), what))
+        .map(|entry| unseal(entry?.1.value(), sealer))
         .collect()
 }
 
-pub(super) fn parse<T: DeserializeOwned>(json: &[u8], what: &'static str) -> Result<T, StoreError> {
-    serde_json::from_slice(json).map_err(|error| damaged(what, &error.to_string()))
+fn unseal<T: Recorded>(sealed: &[u8], sealer: &Sealer) -> Result<T, StoreError> {
+    let what = T::KIND.as_str();
+    let record = open(sealer, sealed).map_err(|why| damaged(what, &why.to_string()))?;
+    T::of(record).ok_or_else(|| damaged(what, "it is a record of something else"))
 }
 
 pub(super) fn damaged(what: &'static str, why: &str) -> StoreError {

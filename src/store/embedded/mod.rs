@@ -1,5 +1,8 @@
 //! The embedded store: one redb file, durable when an operation returns. Here it is opened and read; what the
-//! operations check and write is in `writing`, what the file looks like in `file`.
+//! operations check and write is in `writing`, what the file looks like in `file`, a transaction of it in `tables`.
+
+mod file;
+mod tables;
 
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -8,29 +11,35 @@ use redb::{Database, DatabaseError, Durability, ReadTransaction, ReadableDatabas
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::file::{
-    CHANGES, KEY_BY_FINGERPRINT, KEYS, KEYS_OF_ORG, NAMES, ORGS, USERS, all, database_error,
-    engine, load, make, parse, read_meta, revision_in,
+use self::file::{
+    CHANGES, KEY_BY_FINGERPRINT, KEYS, KEYS_OF_ORG, Meta, NAMES, ORGS, USERS, all, damaged,
+    database_error, engine, load, make, read_meta, revision_in,
 };
+use self::tables::{FileTables, index};
 use super::root_key::io_error;
-use super::writing::{Writing, name_of_org};
+use super::seal;
+use super::tables::NameSpace;
+use super::writing::{FirstSecrets, Writing};
 use super::{Changes, Founded, Issued, NewKey, NewUser, Snapshot, StoreError};
+use crate::keys::keyring::Sealer;
 use crate::keys::rules::{Limits, Name};
 use crate::keys::secret::{Fingerprinter, RootKey};
 use crate::keys::{
-    Actor, Fingerprint, Key, KeyId, Org, OrgId, Record, Revision, Role, Timestamp, User, UserId,
+    Actor, Fingerprint, Key, KeyId, KeyKind, Org, OrgId, Record, Revision, Role, Secret, Timestamp,
+    User, UserId, UserKind,
 };
 
 /// The embedded store. Its operations block for as long as the disk takes to flush.
-pub struct Store {
+pub struct EmbeddedStore {
     database: Database,
     fingerprinter: Fingerprinter,
+    sealer: Sealer,
     limits: Limits,
     identity: Uuid,
     latest: watch::Sender<Revision>,
 }
 
-impl Store {
+impl EmbeddedStore {
     /// Opens the store at `path`, or makes it.
     ///
     /// # Errors
@@ -52,10 +61,15 @@ impl Store {
         let database = engine()
             .open(path)
             .map_err(|error| database_error(error, path))?;
-        let (identity, revision) = read_meta(&database.begin_read()?, root_key, path)?;
+        let Meta {
+            identity,
+            revision,
+            keyring,
+        } = read_meta(&database.begin_read()?, root_key, path)?;
         Ok(Self {
             database,
-            fingerprinter: root_key.fingerprinter(),
+            fingerprinter: keyring.fingerprinter(),
+            sealer: keyring.sealer(),
             limits,
             identity,
             latest: watch::Sender::new(revision),
@@ -67,7 +81,7 @@ impl Store {
         self.identity
     }
 
-    /// The fingerprint function of its root key.
+    /// Its fingerprint function.
     pub fn fingerprinter(&self) -> Fingerprinter {
         self.fingerprinter.clone()
     }
@@ -92,7 +106,9 @@ impl Store {
     /// # Errors
     /// [`StoreError::Refused`] when a rule says no.
     pub fn create_org(&self, name: Name, by: Actor) -> Result<(Org, Issued), StoreError> {
-        self.write(|writing| writing.create_org(name, by))
+        let secret = Secret::generate(KeyKind::ApiKey)?;
+        let (org, key) = self.write(|writing| writing.create_org(&name, &secret, by))?;
+        Ok((org, Issued { key, secret }))
     }
 
     /// Makes an org, its first user (an admin), its first API key and the user's first application key, or nothing.
@@ -100,7 +116,10 @@ impl Store {
     /// # Errors
     /// [`StoreError::Refused`] when a rule says no.
     pub fn found(&self, org: Name, handle: Name, by: Actor) -> Result<Founded, StoreError> {
-        self.write(|writing| writing.found(org, handle, by))
+        let secrets = FirstSecrets::generate()?;
+        let (org, user, api_key, application_key) =
+            self.write(|writing| writing.found(&org, &handle, &secrets, by))?;
+        Ok(Founded::of(org, user, api_key, application_key, secrets))
     }
 
     /// Disables or enables an org.
@@ -116,7 +135,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Refused`] when a rule says no.
     pub fn create_user(&self, user: NewUser) -> Result<User, StoreError> {
-        self.write(|writing| writing.create_user(user))
+        self.write(|writing| writing.create_user(&user))
     }
 
     /// Makes a service account. Its handle is its id.
@@ -129,7 +148,7 @@ impl Store {
         name: Name,
         role: Role,
     ) -> Result<User, StoreError> {
-        self.write(|writing| writing.create_service_account(org, name, role))
+        self.write(|writing| writing.create_service_account(org, &name, role))
     }
 
     /// Disables a user, which revokes all their application keys for good; or enables them, which revives none.
@@ -144,8 +163,13 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Refused`] when a rule says no.
-    pub fn create_key(&self, key: NewKey) -> Result<Issued, StoreError> {
-        self.write(|writing| writing.create_key(key))
+    pub fn create_key(&self, mut new: NewKey) -> Result<Issued, StoreError> {
+        let secret = match new.secret.take() {
+            Some(secret) => secret,
+            None => Secret::generate(new.of.kind())?,
+        };
+        let key = self.write(|writing| writing.create_key(&new, &secret))?;
+        Ok(Issued { key, secret })
     }
 
     /// Revokes a key.
@@ -161,7 +185,7 @@ impl Store {
     /// # Errors
     /// When the file cannot be read.
     pub fn org(&self, id: OrgId) -> Result<Option<Org>, StoreError> {
-        load(&self.reading()?.open_table(ORGS)?, id.bytes(), "org")
+        load(&self.reading()?.open_table(ORGS)?, id.bytes(), &self.sealer)
     }
 
     /// The org with this name.
@@ -172,10 +196,10 @@ impl Store {
         let reading = self.reading()?;
         let holder = reading
             .open_table(NAMES)?
-            .get(name_of_org(name).as_slice())?
+            .get(index(NameSpace::Orgs, name).as_slice())?
             .map(|id| id.value());
         match holder {
-            Some(id) => load(&reading.open_table(ORGS)?, id, "org"),
+            Some(id) => load(&reading.open_table(ORGS)?, id, &self.sealer),
             None => Ok(None),
         }
     }
@@ -185,7 +209,7 @@ impl Store {
     /// # Errors
     /// When the file cannot be read.
     pub fn orgs(&self) -> Result<Vec<Org>, StoreError> {
-        all(&self.reading()?.open_table(ORGS)?, "org")
+        all(&self.reading()?.open_table(ORGS)?, &self.sealer)
     }
 
     /// The user with this id.
@@ -193,15 +217,37 @@ impl Store {
     /// # Errors
     /// When the file cannot be read.
     pub fn user(&self, id: UserId) -> Result<Option<User>, StoreError> {
-        load(&self.reading()?.open_table(USERS)?, id.bytes(), "user")
+        load(
+            &self.reading()?.open_table(USERS)?,
+            id.bytes(),
+            &self.sealer,
+        )
     }
 
-    /// Every user and service account, of every org.
+    /// Every user and service account of an org.
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn users(&self) -> Result<Vec<User>, StoreError> {
-        all(&self.reading()?.open_table(USERS)?, "user")
+    pub fn users_of(&self, org: OrgId) -> Result<Vec<User>, StoreError> {
+        let mut users = self.users()?;
+        users.retain(|user| user.org == org);
+        Ok(users)
+    }
+
+    /// The users with this handle and the service accounts with this name, of every org.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn users_named(&self, text: &str) -> Result<Vec<User>, StoreError> {
+        let mut users = self.users()?;
+        users.retain(|user| {
+            user.handle == text || (user.kind == UserKind::ServiceAccount && user.name == text)
+        });
+        Ok(users)
+    }
+
+    fn users(&self) -> Result<Vec<User>, StoreError> {
+        all(&self.reading()?.open_table(USERS)?, &self.sealer)
     }
 
     /// The key with this id.
@@ -209,7 +255,7 @@ impl Store {
     /// # Errors
     /// When the file cannot be read.
     pub fn key(&self, id: KeyId) -> Result<Option<Key>, StoreError> {
-        load(&self.reading()?.open_table(KEYS)?, id.bytes(), "key")
+        load(&self.reading()?.open_table(KEYS)?, id.bytes(), &self.sealer)
     }
 
     /// Every key of an org, revoked ones included.
@@ -232,7 +278,7 @@ impl Store {
             for (to, from) in id.iter_mut().zip(pair.value().into_iter().skip(16)) {
                 *to = from;
             }
-            found.extend(load(&keys, id, "key")?);
+            found.extend(load(&keys, id, &self.sealer)?);
         }
         found.sort_by_key(|key: &Key| key.issued);
         Ok(found)
@@ -257,7 +303,7 @@ impl Store {
             .get(wanted.bytes())?
             .map(|id| id.value());
         match id {
-            Some(id) => load(&reading.open_table(KEYS)?, id, "key"),
+            Some(id) => load(&reading.open_table(KEYS)?, id, &self.sealer),
             None => Ok(None),
         }
     }
@@ -268,9 +314,9 @@ impl Store {
     /// When the file cannot be read.
     pub fn snapshot(&self) -> Result<Snapshot, StoreError> {
         let reading = self.reading()?;
-        let orgs = all(&reading.open_table(ORGS)?, "org")?;
-        let users = all(&reading.open_table(USERS)?, "user")?;
-        let keys = all(&reading.open_table(KEYS)?, "key")?;
+        let orgs = all(&reading.open_table(ORGS)?, &self.sealer)?;
+        let users = all(&reading.open_table(USERS)?, &self.sealer)?;
+        let keys = all(&reading.open_table(KEYS)?, &self.sealer)?;
         // Orgs and users come first, so that a table filled in this order never holds a key whose owner it lacks.
         let records = orgs
             .into_iter()
@@ -298,7 +344,10 @@ impl Store {
         changes
             .range(next..)?
             .take(max)
-            .map(|entry| parse(entry?.1.value(), "change"))
+            .map(|entry| {
+                seal::open(&self.sealer, entry?.1.value())
+                    .map_err(|why| damaged("change", &why.to_string()))
+            })
             .collect::<Result<_, _>>()
             .map(Changes::Next)
     }
@@ -310,13 +359,14 @@ impl Store {
     /// One transaction: what `change` checks is what it writes upon, and an error of it leaves nothing behind.
     fn write<T>(
         &self,
-        change: impl FnOnce(&mut Writing<'_>) -> Result<T, StoreError>,
+        change: impl FnOnce(&mut Writing<'_, FileTables<'_>>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let mut transaction = self.database.begin_write()?;
         transaction.set_durability(Durability::Immediate)?;
         let (outcome, revision) = {
-            let mut writing = Writing::open(&transaction, &self.fingerprinter, self.limits, now())?;
-            (change(&mut writing)?, writing.finish()?)
+            let mut tables = FileTables::open(&transaction, &self.sealer)?;
+            let mut writing = Writing::new(&mut tables, &self.fingerprinter, self.limits, now());
+            (change(&mut writing)?, tables.finish()?)
         };
         match revision {
             Some(revision) => {
@@ -333,9 +383,9 @@ impl Store {
     }
 }
 
-impl std::fmt::Debug for Store {
+impl std::fmt::Debug for EmbeddedStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Store({})", self.identity)
+        write!(f, "EmbeddedStore({})", self.identity)
     }
 }
 
@@ -353,12 +403,13 @@ mod tests {
 
     use super::*;
     use crate::keys::KeyTable;
-    use crate::store::file::{CHANGES_KEPT, META, META_LAYOUT};
+    use crate::store::Store;
     use crate::store::sync::{Sync, catch_up};
+    use file::{CHANGES_KEPT, META, META_LAYOUT};
 
-    fn store(folder: &Path) -> Store {
+    fn store(folder: &Path) -> EmbeddedStore {
         let root_key = RootKey::from_hex(&"5a".repeat(32)).unwrap();
-        Store::open(&folder.join("db"), &root_key, Limits::default()).unwrap()
+        EmbeddedStore::open(&folder.join("db"), &root_key, Limits::default()).unwrap()
     }
 
     #[test]
@@ -405,17 +456,17 @@ mod tests {
         transaction.commit().unwrap();
         drop(opened);
         let root_key = RootKey::from_hex(&"5a".repeat(32)).unwrap();
-        let error =
-            Store::open(&folder.path().join("db"), &root_key, Limits::default()).unwrap_err();
+        let error = EmbeddedStore::open(&folder.path().join("db"), &root_key, Limits::default())
+            .unwrap_err();
         assert!(error.to_string().contains("has layout 7"), "{error}");
     }
 
     #[tokio::test]
     async fn the_sync_ends_with_its_shutdown() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Arc::new(store(folder.path()));
+        let store = store(folder.path());
         let table = Arc::new(KeyTable::new(Instant::now()));
-        let sync = Sync::start(store, table, async {}).unwrap();
+        let sync = Sync::start(Arc::new(Store::Embedded(store)), table, async {}).unwrap();
         sync.ended().await;
     }
 }

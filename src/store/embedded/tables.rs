@@ -1,0 +1,178 @@
+//! A transaction of the embedded store's file, as the rules see it, and the indexes that go with its records. It neither
+//! begins nor commits.
+
+use redb::{ReadableTable, Table, WriteTransaction};
+
+use super::file::{
+    CHANGES, CHANGES_KEPT, KEY_BY_FINGERPRINT, KEYS, KEYS_OF_ORG, META, META_REVISION, NAMES, ORGS,
+    USERS, load, revision_of,
+};
+use crate::keys::keyring::Sealer;
+use crate::keys::{Fingerprint, Key, KeyId, Org, OrgId, Record, Revision, User, UserId};
+use crate::store::StoreError;
+use crate::store::seal::seal;
+use crate::store::tables::{NameSpace, Tables};
+
+type Records<'t> = Table<'t, [u8; 16], &'static [u8]>;
+
+/// The tables of one write transaction.
+pub(super) struct FileTables<'t> {
+    meta: Table<'t, &'static str, &'static [u8]>,
+    orgs: Records<'t>,
+    users: Records<'t>,
+    keys: Records<'t>,
+    key_by_fingerprint: Table<'t, [u8; 16], [u8; 16]>,
+    keys_of_org: Table<'t, [u8; 32], ()>,
+    names: Table<'t, &'static [u8], [u8; 16]>,
+    changes: Table<'t, u64, &'static [u8]>,
+    sealer: &'t Sealer,
+    before: Revision,
+    revision: Revision,
+}
+
+impl<'t> FileTables<'t> {
+    pub(super) fn open(
+        transaction: &'t WriteTransaction,
+        sealer: &'t Sealer,
+    ) -> Result<Self, StoreError> {
+        let meta = transaction.open_table(META)?;
+        let revision = revision_of(&meta)?;
+        Ok(Self {
+            meta,
+            orgs: transaction.open_table(ORGS)?,
+            users: transaction.open_table(USERS)?,
+            keys: transaction.open_table(KEYS)?,
+            key_by_fingerprint: transaction.open_table(KEY_BY_FINGERPRINT)?,
+            keys_of_org: transaction.open_table(KEYS_OF_ORG)?,
+            names: transaction.open_table(NAMES)?,
+            changes: transaction.open_table(CHANGES)?,
+            sealer,
+            before: revision,
+            revision,
+        })
+    }
+
+    /// Writes the revision. `None` when nothing was changed.
+    pub(super) fn finish(mut self) -> Result<Option<Revision>, StoreError> {
+        if self.revision == self.before {
+            return Ok(None);
+        }
+        self.meta
+            .insert(META_REVISION, self.revision.0.to_be_bytes().as_slice())?;
+        Ok(Some(self.revision))
+    }
+
+    fn write(&mut self, record: &Record, sealed: &[u8]) -> Result<(), StoreError> {
+        let id = record.id_bytes();
+        match record {
+            Record::Org(_) => self.orgs.insert(id, sealed)?,
+            Record::User(_) => self.users.insert(id, sealed)?,
+            Record::Key(_) => self.keys.insert(id, sealed)?,
+        };
+        Ok(())
+    }
+
+    fn index_new(&mut self, key: &Key) -> Result<(), StoreError> {
+        self.key_by_fingerprint
+            .insert(key.fingerprint.bytes(), key.id.bytes())?;
+        self.keys_of_org.insert(pair(key.org, key.id), ())?;
+        Ok(())
+    }
+
+    fn names_under(&self, prefix: &[u8]) -> Result<Vec<Vec<u8>>, StoreError> {
+        let mut found = Vec::new();
+        for entry in self.names.range(prefix..)? {
+            let (name, _) = entry?;
+            if !name.value().starts_with(prefix) {
+                break;
+            }
+            found.push(name.value().to_vec());
+        }
+        Ok(found)
+    }
+}
+
+impl Tables for FileTables<'_> {
+    fn org(&mut self, id: OrgId) -> Result<Option<Org>, StoreError> {
+        load(&self.orgs, id.bytes(), self.sealer)
+    }
+
+    fn user(&mut self, id: UserId) -> Result<Option<User>, StoreError> {
+        load(&self.users, id.bytes(), self.sealer)
+    }
+
+    fn key(&mut self, id: KeyId) -> Result<Option<Key>, StoreError> {
+        load(&self.keys, id.bytes(), self.sealer)
+    }
+
+    fn holder(&mut self, space: NameSpace, name: &str) -> Result<Option<[u8; 16]>, StoreError> {
+        let held = self.names.get(index(space, name).as_slice())?;
+        Ok(held.map(|id| id.value()))
+    }
+
+    fn names_len(&mut self, space: NameSpace) -> Result<usize, StoreError> {
+        Ok(self.names_under(&index(space, ""))?.len())
+    }
+
+    fn has_fingerprint(&mut self, fingerprint: &Fingerprint) -> Result<bool, StoreError> {
+        Ok(self.key_by_fingerprint.get(fingerprint.bytes())?.is_some())
+    }
+
+    fn take_name(&mut self, space: NameSpace, name: &str, id: [u8; 16]) -> Result<(), StoreError> {
+        self.names.insert(index(space, name).as_slice(), id)?;
+        Ok(())
+    }
+
+    fn free_name(&mut self, space: NameSpace, name: &str) -> Result<(), StoreError> {
+        self.names.remove(index(space, name).as_slice())?;
+        Ok(())
+    }
+
+    fn free_names(&mut self, space: NameSpace) -> Result<(), StoreError> {
+        for name in self.names_under(&index(space, ""))? {
+            self.names.remove(name.as_slice())?;
+        }
+        Ok(())
+    }
+
+    fn next(&self) -> Revision {
+        Revision(self.revision.0 + 1)
+    }
+
+    fn put(&mut self, record: Record) -> Result<(), StoreError> {
+        let sealed = seal(self.sealer, &record)?;
+        self.write(&record, &sealed)?;
+        if let Record::Key(key) = &record
+            && key.issued == key.revision
+        {
+            self.index_new(key)?;
+        }
+        self.revision = record.revision();
+        self.changes.insert(self.revision.0, sealed.as_slice())?;
+        if let Some(old) = self.revision.0.checked_sub(CHANGES_KEPT) {
+            self.changes.remove(old)?;
+        }
+        Ok(())
+    }
+}
+
+/// The entry in the index of names: what has it, within what, the name. All ids of one space have one length, so no name
+/// runs into another's.
+pub(super) fn index(space: NameSpace, name: &str) -> Vec<u8> {
+    let (tag, within) = space.parts();
+    let mut bytes = vec![tag];
+    bytes.extend(within.iter().flatten());
+    bytes.extend(name.as_bytes());
+    bytes
+}
+
+fn pair(org: OrgId, key: KeyId) -> [u8; 32] {
+    let mut pair = [0; 32];
+    for (to, from) in pair
+        .iter_mut()
+        .zip(org.bytes().into_iter().chain(key.bytes()))
+    {
+        *to = from;
+    }
+    pair
+}

@@ -1,0 +1,63 @@
+//! What the rules read and write in one transaction, whatever the store is made of. Two homes implement it: the embedded
+//! store's file, and Redis. It holds no rule; those are in `writing`.
+
+use super::StoreError;
+use crate::keys::{Fingerprint, Key, KeyId, KeyKind, Org, OrgId, Record, Revision, User, UserId};
+
+/// Within what a name is unique.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NameSpace {
+    /// The names of orgs. Those of one name are in one partition.
+    Orgs,
+    /// The handles of an org's users.
+    Users(OrgId),
+    /// The names of an org's active keys of one kind; for application keys, of a user's.
+    Keys(KeyKind, [u8; 16]),
+}
+
+impl NameSpace {
+    /// Where the key's name is unique. Only application keys have an owner, and theirs is the owner.
+    pub(super) fn of(key: &Key) -> Self {
+        let within = key
+            .owner
+            .map_or_else(|| key.org.bytes(), |owner| owner.bytes());
+        Self::Keys(key.kind, within)
+    }
+
+    /// The number that stands for what has the name, and the id within which it has it.
+    pub(super) fn parts(&self) -> (u8, Option<[u8; 16]>) {
+        match self {
+            Self::Orgs => (0, None),
+            Self::Users(org) => (1, Some(org.bytes())),
+            Self::Keys(KeyKind::ApiKey, within) => (2, Some(*within)),
+            Self::Keys(KeyKind::ApplicationKey, within) => (3, Some(*within)),
+            Self::Keys(KeyKind::ClientToken, within) => (4, Some(*within)),
+        }
+    }
+}
+
+/// One transaction. What is read in it is what is written upon: another writer in between makes it fail, or run again.
+pub(super) trait Tables {
+    /// The org with this id.
+    fn org(&mut self, id: OrgId) -> Result<Option<Org>, StoreError>;
+    /// The user with this id.
+    fn user(&mut self, id: UserId) -> Result<Option<User>, StoreError>;
+    /// The key with this id.
+    fn key(&mut self, id: KeyId) -> Result<Option<Key>, StoreError>;
+    /// The id of what holds the name.
+    fn holder(&mut self, space: NameSpace, name: &str) -> Result<Option<[u8; 16]>, StoreError>;
+    /// How many names are held.
+    fn names_len(&mut self, space: NameSpace) -> Result<usize, StoreError>;
+    /// Whether a key, of any org, has this fingerprint.
+    fn has_fingerprint(&mut self, fingerprint: &Fingerprint) -> Result<bool, StoreError>;
+    /// Gives the name to what has this id.
+    fn take_name(&mut self, space: NameSpace, name: &str, id: [u8; 16]) -> Result<(), StoreError>;
+    /// Frees one name.
+    fn free_name(&mut self, space: NameSpace, name: &str) -> Result<(), StoreError>;
+    /// Frees every name.
+    fn free_names(&mut self, space: NameSpace) -> Result<(), StoreError>;
+    /// The revision that the next record must have.
+    fn next(&self) -> Revision;
+    /// Writes a record and its change. A key whose revision is the one it was issued at is new.
+    fn put(&mut self, record: Record) -> Result<(), StoreError>;
+}
