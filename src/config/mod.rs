@@ -164,8 +164,8 @@ words! {
 }
 
 readable! {
-    /// The store that a fleet shares: Redis or Valkey, of which every node keeps a replica. Without servers the store is a
-    /// file in data_dir, and none of this says anything.
+    /// The store that a fleet shares: Redis, of which every node keeps a replica. Without servers the store is a file in
+    /// data_dir.
     pub struct Redis
     knobs {
         /// The servers, such as ["rediss://redis.example.com:6379"]: redis:// or, over TLS, rediss://; a host; and a port

@@ -49,14 +49,16 @@ impl FromStr for RedisUrl {
                  and \"response_timeout\"",
             ));
         }
-        let authority = rest.strip_suffix('/').unwrap_or(rest);
-        if authority.contains('/') {
+        let (authority, path) = rest
+            .find('/')
+            .map_or((rest, ""), |slash| rest.split_at(slash));
+        let (host, port) = host_and_port(authority, USUAL_PORT)?;
+        if !matches!(path, "" | "/") {
             return Err(Mistake::new(
                 "the URL of a Redis server has no path here, as only database 0 is used; see the knob \"prefix\" for two \
                  fleets on one server",
             ));
         }
-        let (host, port) = host_and_port(authority, USUAL_PORT)?;
         Ok(Self { tls, host, port })
     }
 }
