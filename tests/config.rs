@@ -1223,7 +1223,7 @@ fn load_deployed(example: &str, secrets: &[&str]) -> Config {
         std::fs::write(dir.path().join(name), "ab".repeat(32)).unwrap();
     }
     let text = text.replace("/etc/keygate/", &format!("{folder}/"));
-    load(&text, &[]).unwrap_or_else(|said| panic!("deploy/{example}: {said}"))
+    load(&text, &[]).expect(example)
 }
 
 #[test]
