@@ -7,8 +7,11 @@
     reason = "a test whose premise does not hold fails there"
 )]
 
-use keygate::config::{Bytes, Config, RouteFamily, UPSTREAM_NAMES, UpstreamUrl, describe, print};
+use keygate::config::{
+    Bytes, Config, RedisMode, RedisUrl, RouteFamily, UPSTREAM_NAMES, UpstreamUrl, describe, print,
+};
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 /// A configuration that is right, so that what a test adds to it is all that can be wrong.
@@ -82,13 +85,15 @@ fn every_line_of_the_example_file_can_be_uncommented() {
         if (routes..record).contains(&at)
             || line.contains("credential")
             || line.contains("_file = ")
+            || line.starts_with("#sentinel_master")
+            || line.starts_with("#username")
         {
             continue; // These need each other, or a file; they have tests of their own.
         }
         let mut edited = lines.clone();
         edited[at] = &line[1..];
         let config = load(&edited.join("\n"), &[]).unwrap_or_else(|said| panic!("{line}: {said}"));
-        if line.starts_with("#path") {
+        if line.starts_with("#path") || line.starts_with("#node_name") {
             continue; // An example, not a default.
         }
         assert_eq!(describe(&config), defaults, "{line}");
@@ -285,6 +290,24 @@ fn unknown_name_comes_with_the_nearest_one() {
         "[store]\nroot_key_fil = \"x\"",
         "keygate.toml:2:1: unknown knob \"store.root_key_fil\"; did you mean \"root_key_file\"?",
     );
+    for (knob, nearest) in [
+        ("server", "servers"),
+        ("usernmae", "username"),
+        ("password_flie", "password_file"),
+        ("sentinel_maste", "sentinel_master"),
+        ("change_kept", "changes_kept"),
+    ] {
+        refused(
+            &format!("[store.redis]\n{knob} = \"x\""),
+            &format!(
+                "keygate.toml:2:1: unknown knob \"store.redis.{knob}\"; did you mean \"{nearest}\"?"
+            ),
+        );
+    }
+    refused(
+        "[store.rdis]\nmode = \"single\"",
+        "keygate.toml:1:8: unknown section \"store.rdis\"; did you mean \"redis\"?",
+    );
     refused(
         "listen = { \"wörkers\" = 1, workesr = 2 }",
         "keygate.toml:1:12: unknown knob \"listen.wörkers\"; did you mean \"workers\"?\n\
@@ -309,6 +332,22 @@ fn unknown_variable_comes_with_the_nearest_one() {
             "KEYGATE_STORE__ROOT_KEY_FILE",
         ),
         ("KEYGATE_ROUTES__FIRST__PATH", "KEYGATE_ROUTES__0__PATH"),
+        (
+            "KEYGATE_STORE__REDIS__SERVER",
+            "KEYGATE_STORE__REDIS__SERVERS",
+        ),
+        (
+            "KEYGATE_STORE__REDSI__SERVERS",
+            "KEYGATE_STORE__REDIS__SERVERS",
+        ),
+        (
+            "KEYGATE_STORE__REDIS_SERVERS",
+            "KEYGATE_STORE__REDIS__SERVERS",
+        ),
+        (
+            "KEYGATE_STORE__REDIS__PASWORD_FILE",
+            "KEYGATE_STORE__REDIS__PASSWORD_FILE",
+        ),
     ] {
         variable_refused(
             name,
@@ -330,6 +369,8 @@ fn variable_of_a_section_is_told_of_its_knobs() {
             "KEYGATE_UPSTREAMS__METRICS__URL",
         ),
         ("KEYGATE_ROUTES", "KEYGATE_ROUTES__0__METHOD"),
+        ("KEYGATE_STORE", "KEYGATE_STORE__DATA_DIR"),
+        ("KEYGATE_STORE__REDIS", "KEYGATE_STORE__REDIS__SERVERS"),
     ] {
         variable_refused(
             name,
@@ -353,6 +394,10 @@ fn value_in_the_place_of_a_section_is_refused() {
     refused(
         "listen = 1",
         "keygate.toml:1:10: \"listen\" is a section, written as [listen]",
+    );
+    refused(
+        "[store]\nredis = \"redis://a\"",
+        "keygate.toml:2:9: \"store.redis\" is a section, written as [store.redis]",
     );
     refused(
         "routes = 1",
@@ -837,4 +882,373 @@ fn all_errors_are_told_at_once_in_the_order_of_the_file() {
             "KEYGATE_DRAIN__DEADLINE"
         ]
     );
+}
+
+#[test]
+fn store_is_embedded_until_servers_are_named() {
+    let config = load(UPSTREAM, &[]).unwrap();
+    assert!(!config.store.uses_redis());
+    assert_eq!(config.store.usage_interval, Duration::from_secs(10));
+    let redis = &config.store.redis;
+    assert_eq!(
+        (redis.mode, redis.prefix.as_str()),
+        (RedisMode::Single, "keygate")
+    );
+    assert_eq!(redis.changes_kept, 10_000);
+    assert_eq!(redis.connect_timeout, Duration::from_secs(1));
+    assert_eq!(redis.response_timeout, Duration::from_secs(2));
+
+    let config = load(UPSTREAM, &[("KEYGATE_STORE__REDIS__SERVERS", "")]).unwrap();
+    assert!(!config.store.uses_redis());
+    let config = load(
+        UPSTREAM,
+        &[
+            ("KEYGATE_STORE__REDIS__SERVERS", "redis://127.0.0.1"),
+            ("KEYGATE_STORE__DATA_DIR", "/data"),
+        ],
+    )
+    .unwrap();
+    assert!(config.store.uses_redis());
+    assert_eq!(config.store.replica(), Path::new("/data/replica.redb"));
+}
+
+#[test]
+fn redis_is_configured_by_file_and_by_variables_alike() {
+    let dir = tempfile::tempdir().unwrap();
+    let password = dir.path().join("password");
+    std::fs::write(&password, "hunter2: \"all of it\"\n").unwrap();
+    let password = password.to_str().unwrap();
+    let by_file = load(
+        &format!(
+            "[store]
+            usage_interval = \"1m\"
+            [store.redis]
+            servers = [\"rediss://s1.example.com:26379\", \"rediss://[::1]/\"]
+            mode = \"sentinel\"
+            sentinel_master = \"keygate\"
+            username = \"keygate\"
+            password_file = \"{password}\"
+            sentinel_password = \"hunter3\"
+            ca_file = \"/etc/ca.pem\"
+            prefix = \"kg-2.a_b\"
+            connect_timeout = \"500ms\"
+            response_timeout = \"1s\"
+            changes_kept = 100
+            node_name = \"gw/1\"
+            {UPSTREAM}"
+        ),
+        &[],
+    )
+    .unwrap();
+    let by_variables = load(
+        UPSTREAM,
+        &[
+            ("KEYGATE_STORE__USAGE_INTERVAL", "1m"),
+            (
+                "KEYGATE_STORE__REDIS__SERVERS",
+                "rediss://s1.example.com:26379, rediss://[::1]",
+            ),
+            ("KEYGATE_STORE__REDIS__MODE", "sentinel"),
+            ("KEYGATE_STORE__REDIS__SENTINEL_MASTER", "keygate"),
+            ("KEYGATE_STORE__REDIS__USERNAME", "keygate"),
+            ("KEYGATE_STORE__REDIS__PASSWORD_FILE", password),
+            ("KEYGATE_STORE__REDIS__SENTINEL_PASSWORD", "hunter3"),
+            ("KEYGATE_STORE__REDIS__CA_FILE", "/etc/ca.pem"),
+            ("KEYGATE_STORE__REDIS__PREFIX", "kg-2.a_b"),
+            ("KEYGATE_STORE__REDIS__CONNECT_TIMEOUT", "500ms"),
+            ("KEYGATE_STORE__REDIS__RESPONSE_TIMEOUT", "1s"),
+            ("KEYGATE_STORE__REDIS__CHANGES_KEPT", "100"),
+            ("KEYGATE_STORE__REDIS__NODE_NAME", "gw/1"),
+        ],
+    )
+    .unwrap();
+    let shown = describe(&by_file);
+    assert_eq!(shown, describe(&by_variables));
+    assert_eq!(
+        shown["store"]["redis"]["servers"],
+        serde_json::json!(["rediss://s1.example.com:26379", "rediss://[::1]:6379"])
+    );
+    let redis = &by_variables.store.redis;
+    assert_eq!(
+        redis.password.as_ref().unwrap().expose(),
+        "hunter2: \"all of it\""
+    );
+    assert!(!format!("{by_file:?}{shown}").contains("hunter"));
+    let expected = RedisUrl {
+        tls: true,
+        host: "::1".to_owned(),
+        port: 6379,
+    };
+    assert_eq!(redis.servers[1], expected);
+
+    let read_from =
+        "[store.redis]\nservers = [\"redis://A\"]\nread_from = [\"redis://b:1\", \"redis://c\"]\n";
+    let config = load(&format!("{read_from}{UPSTREAM}"), &[]).unwrap();
+    assert_eq!(config.store.redis.read_from.len(), 2);
+    assert_eq!(config.store.redis.servers[0].host, "a");
+    let cluster = "[store.redis]\nservers = [\"redis://a\", \"redis://b\"]\nmode = \"cluster\"\n";
+    assert!(load(&format!("{cluster}{UPSTREAM}"), &[]).is_ok());
+}
+
+#[test]
+fn wrong_value_of_redis_is_told_what_it_should_be() {
+    const HOST: &str = "the URL has no host, or one that is neither a name nor an address";
+    const PORT: &str = "the URL's port is not a number from 1 to 65535";
+    const SCHEME: &str = "the URL of a Redis server begins with redis:// or, for TLS, rediss://";
+    const USER: &str = "the URL of a Redis server has no user and no password here; see the knobs \"username\" and \
+                        \"password_file\"";
+    const QUERY: &str = "the URL of a Redis server has no query and no fragment here; see the knobs \"ca_file\", \
+                         \"connect_timeout\" and \"response_timeout\"";
+    const PATH: &str = "the URL of a Redis server has no path here, as only database 0 is used; see the knob \"prefix\" \
+                        for two fleets on one server";
+    for (url, said) in [
+        ("hunter2:6379", SCHEME),
+        ("http://hunter2", SCHEME),
+        ("unix:///hunter2", SCHEME),
+        ("redis://:hunter2@a", USER),
+        ("redis://me:hunter2/?#@a", USER),
+        ("redis://a?password=hunter2", QUERY),
+        ("rediss://a#insecure", QUERY),
+        ("redis://a/0", PATH),
+        ("redis://a//", PATH),
+        ("redis://", HOST),
+        ("redis://:6379", HOST),
+        ("redis://::1", HOST),
+        ("redis://1.2.3", HOST),
+        ("redis://a, redis://b", HOST),
+        ("redis://a:0", PORT),
+        ("redis://a:65536", PORT),
+        ("redis://[::1]:", PORT),
+    ] {
+        for knob in ["servers", "read_from"] {
+            let column = knob.len() + " = ".len() + 1;
+            refused(
+                &format!("[store.redis]\n{knob} = [\"{url}\"]"),
+                &format!("keygate.toml:2:{column}: store.redis.{knob}: {said}"),
+            );
+        }
+    }
+    for (knob, said) in [
+        (
+            "servers = \"redis://:hunter2@a\"",
+            "the servers are a list, such as [\"redis://10.0.0.1:6379\"]",
+        ),
+        (
+            "servers = [1]",
+            "the URL of a Redis server is a text in quotes",
+        ),
+        (
+            "mode = \"sentinels\"",
+            "\"sentinels\" is not one of \"single\", \"sentinel\", \"cluster\"",
+        ),
+        (
+            "sentinel_master = \"my master\"",
+            "\"my master\" is not a name of letters, digits, \"-\", \".\" and \"_\"",
+        ),
+        (
+            "username = \"a b\"",
+            "\"a b\" is not the name of a user: it has a space or a control character",
+        ),
+        ("username = \"\"", "is empty"),
+        (
+            "password = \"hunter2\\n\"",
+            "has a control character, such as the end of a line",
+        ),
+        ("sentinel_password = 7", "a secret is a text in quotes"),
+        ("prefix = \"\"", "is empty"),
+        (
+            "prefix = \"Keygate\"",
+            "\"Keygate\" is not 1 to 32 of lower-case letters, digits, \".\", \"_\" and \"-\"",
+        ),
+        (
+            "prefix = \"a{b}\"",
+            "\"a{b}\" is not 1 to 32 of lower-case letters, digits, \".\", \"_\" and \"-\"",
+        ),
+        ("connect_timeout = \"0s\"", "must be more than zero"),
+        (
+            "response_timeout = 2",
+            "2 is not a duration: add a unit, as in \"10s\" (ms, s, m, h, d)",
+        ),
+        ("changes_kept = 99", "must be at least 100"),
+        (
+            "changes_kept = -1",
+            "-1 is not a whole number from 0 to 1000000000, without quotes",
+        ),
+        (
+            "node_name = \"node 1\"",
+            "\"node 1\" is not 1 to 64 visible characters of ASCII",
+        ),
+        (
+            "node_name = \"nöde\"",
+            "\"nöde\" is not 1 to 64 visible characters of ASCII",
+        ),
+    ] {
+        let (name, _) = knob.split_once(" = ").unwrap();
+        let column = name.len() + " = ".len() + 1;
+        refused(
+            &format!("[store.redis]\n{knob}"),
+            &format!("keygate.toml:2:{column}: store.redis.{name}: {said}"),
+        );
+    }
+    let long = "a".repeat(33);
+    refused(
+        &format!("[store.redis]\nprefix = \"{long}\""),
+        &format!(
+            "keygate.toml:2:10: store.redis.prefix: \"{long}\" is not 1 to 32 of lower-case letters, digits, \".\", \"_\" and \
+             \"-\""
+        ),
+    );
+    refused(
+        "[store]\nusage_interval = \"0s\"",
+        "keygate.toml:2:18: store.usage_interval: must be more than zero",
+    );
+    variable_refused(
+        "KEYGATE_STORE__REDIS__SERVERS",
+        "redis://a,redis://:hunter2@b",
+        &format!("KEYGATE_STORE__REDIS__SERVERS: store.redis.servers: {USER}"),
+    );
+}
+
+#[test]
+fn knobs_of_redis_need_or_exclude_each_other() {
+    let redis = |knobs: &str| format!("[store.redis]\n{knobs}");
+    let two = "servers = [\"redis://a\", \"redis://b\"]\n";
+    let one = "servers = [\"redis://a\"]\n";
+    // Or else a node that was meant for a fleet would start with a store of its own.
+    for (knob, name) in [
+        ("mode = \"cluster\"", "mode = \"cluster\""),
+        ("sentinel_master = \"a\"", "sentinel_master"),
+        ("username = \"a\"", "username"),
+        ("password = \"a\"", "password"),
+        ("sentinel_password = \"a\"", "sentinel_password"),
+        ("ca_file = \"a\"", "ca_file"),
+        ("read_from = [\"redis://a\"]", "read_from"),
+    ] {
+        let column = knob.find(" = ").unwrap() + " = ".len() + 1;
+        refused(
+            &redis(knob),
+            &format!("keygate.toml:2:{column}: store.redis.{name} needs store.redis.servers"),
+        );
+    }
+    for (knobs, place, said) in [
+        (
+            two.to_owned(),
+            "2:11",
+            "more than one of store.redis.servers needs store.redis.mode = \"sentinel\" or \"cluster\"",
+        ),
+        (
+            format!("{two}mode = \"sentinel\""),
+            "3:8",
+            "store.redis.mode = \"sentinel\" needs store.redis.sentinel_master",
+        ),
+        (
+            format!("{one}sentinel_master = \"a\""),
+            "3:19",
+            "store.redis.sentinel_master needs store.redis.mode = \"sentinel\"",
+        ),
+        (
+            format!("{two}mode = \"cluster\"\nsentinel_password = \"a\""),
+            "4:21",
+            "store.redis.sentinel_password needs store.redis.mode = \"sentinel\"",
+        ),
+        (
+            format!("{two}mode = \"cluster\"\nread_from = [\"redis://c\"]"),
+            "4:13",
+            "store.redis.read_from needs store.redis.mode = \"single\"",
+        ),
+        (
+            format!("{one}username = \"a\""),
+            "3:12",
+            "store.redis.username needs store.redis.password or store.redis.password_file",
+        ),
+        (
+            format!("{one}ca_file = \"a\""),
+            "3:11",
+            "store.redis.ca_file needs rediss:// in store.redis.servers",
+        ),
+        (
+            "servers = [\"redis://a\", \"rediss://b\"]\nmode = \"cluster\"".to_owned(),
+            "2:11",
+            "store.redis.servers: either all begin with rediss:// or all with redis://",
+        ),
+        (
+            format!("{one}read_from = [\"redis://b\", \"rediss://c\"]"),
+            "3:13",
+            "store.redis.servers and store.redis.read_from: either all begin with rediss:// or all with redis://",
+        ),
+    ] {
+        refused(&redis(&knobs), &format!("keygate.toml:{place}: {said}"));
+    }
+}
+
+/// A command without a configuration file reads only the variables that concern the store.
+#[test]
+fn variables_of_redis_reach_the_commands() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = Command::new(env!("CARGO_BIN_EXE_keygate"))
+        .args(["keys", "list", "--org", "acme", "--data-dir"])
+        .arg(dir.path())
+        .env_clear()
+        .env("KEYGATE_STORE__REDIS__SERVERS", "redis://:hunter2@a")
+        .env("KEYGATE_LISTEN__WORKERS", "not read here")
+        .output()
+        .unwrap();
+    let said = String::from_utf8(run.stderr).unwrap();
+    assert_eq!(run.status.code(), Some(78), "{said}");
+    assert!(
+        said.contains("KEYGATE_STORE__REDIS__SERVERS: store.redis.servers: "),
+        "{said}"
+    );
+    assert!(
+        !said.contains("KEYGATE_LISTEN") && !said.contains("hunter2"),
+        "{said}"
+    );
+}
+
+/// Loads an example of `deploy`, with the files that it names in /etc/keygate.
+fn load_deployed(example: &str, secrets: &[&str]) -> Config {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().to_str().unwrap();
+    let text = std::fs::read_to_string(
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("deploy")
+            .join(example),
+    )
+    .unwrap();
+    for name in secrets {
+        assert!(
+            text.contains(&format!("_file = \"/etc/keygate/{name}\"")),
+            "{name}"
+        );
+        std::fs::write(dir.path().join(name), "ab".repeat(32)).unwrap();
+    }
+    let text = text.replace("/etc/keygate/", &format!("{folder}/"));
+    load(&text, &[]).expect(example)
+}
+
+#[test]
+fn examples_of_deployments_load() {
+    let single = load_deployed("keygate.toml", &[]);
+    assert!(!single.store.uses_redis());
+
+    let fleet = load_deployed("fleet.toml", &["root-key", "redis-password"]);
+    assert!(fleet.store.uses_redis());
+    let redis = &fleet.store.redis;
+    assert_eq!(redis.mode, RedisMode::Sentinel);
+    assert!(redis.servers.iter().all(|server| server.tls));
+    assert!(redis.password.is_some() && fleet.store.root_key.is_some());
+}
+
+/// What the Redis of the fleet is told and what its nodes say belong together.
+#[test]
+fn example_of_redis_knows_the_user_and_the_prefix_of_the_example_of_a_node() {
+    let fleet = load_deployed("fleet.toml", &["root-key", "redis-password"]);
+    let redis = fleet.store.redis;
+    let settings =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/redis.conf"))
+            .unwrap();
+    let user = format!("user {} on ", redis.username.unwrap());
+    let line = settings.lines().find(|line| line.starts_with(&user));
+    let pattern = format!(" ~{{{}:* ", redis.prefix);
+    assert!(line.unwrap().contains(&pattern), "{line:?}");
 }

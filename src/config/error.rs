@@ -163,6 +163,11 @@ pub enum Problem {
         /// The other.
         other: String,
     },
+    /// Servers of which some are reached over TLS and some are not.
+    TlsInPart {
+        /// The knobs that name them.
+        knobs: &'static str,
+    },
     /// A least number that is greater than the greatest.
     MinAboveMax {
         /// The knob with the least number.
@@ -249,6 +254,10 @@ impl fmt::Display for Problem {
             }
             Self::NeedsOther { knob, needs } => write!(f, "{knob} needs {needs}"),
             Self::Excludes { knob, other } => write!(f, "{knob} and {other} cannot both be set"),
+            Self::TlsInPart { knobs } => write!(
+                f,
+                "{knobs}: either all begin with rediss:// or all with redis://"
+            ),
             Self::MinAboveMax { min, max } => write!(f, "{min} is greater than {max}"),
             Self::RouteTwice {
                 method,

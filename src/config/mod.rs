@@ -2,8 +2,8 @@
 //! those for settings, and nothing is done here with what they say.
 //!
 //! This page is the list of knobs. [`Config::load`] reads them, [`print()`] writes the example file from them, and
-//! [`describe`] shows those in effect. A value becomes its type while it is read (`value`, `url`, `secret`); what must
-//! hold between two of them is in `together`.
+//! [`describe`] shows those in effect. A value becomes its type while it is read (`value`, `url`, `redis_url`, `secret`);
+//! what must hold between two of them is in `together`.
 
 mod error;
 mod knob;
@@ -11,6 +11,7 @@ mod load;
 mod mode;
 mod nearest;
 mod print;
+mod redis_url;
 mod secret;
 mod source;
 mod spelling;
@@ -20,6 +21,7 @@ mod value;
 
 pub use error::{ConfigError, ConfigErrors, Mistake, Origin, Problem};
 pub use print::{describe, print};
+pub use redis_url::RedisUrl;
 pub use secret::SecretValue;
 pub use source::environment;
 pub use url::UpstreamUrl;
@@ -33,7 +35,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
-use value::{positive, words};
+use value::{at_least, positive, words};
 
 /// The upstream of every family that has none of its own.
 pub const DEFAULT_UPSTREAM: &str = "default";
@@ -135,11 +137,65 @@ readable! {
     /// Where keys, users and orgs are kept.
     pub struct StoreConfig
     knobs {
-        /// The folder of the database, the root key and the control socket. It belongs to one process at a time.
+        /// The folder of the database, or of a fleet node's replica of it, of the root key and the control socket. It belongs
+        /// to one process at a time.
         data_dir: PathBuf = default(PathBuf::from("/var/lib/keygate")),
         /// The key under which every secret's fingerprint is made: 64 hexadecimal digits. When it is not given it is made
-        /// at the first start, into root.key in data_dir. With another root key no stored key is known any more.
+        /// at the first start, into root.key in data_dir. With another root key no stored key is known any more, so every
+        /// node of a fleet has the same.
         root_key: Option<SecretValue> = secret("/run/secrets/keygate-root-key", spelling::root_key),
+        /// How often it is written down when and how many times each key was used.
+        usage_interval: Duration = default(Duration::from_secs(10)).checked(positive),
+        /// `[store.redis]`
+        redis: Redis = section(Redis::with_defaults),
+    }
+}
+
+words! {
+    /// What the servers are to each other.
+    pub enum RedisMode {
+        /// One server, or one address that always leads to it.
+        Single = "single",
+        /// servers are those of Sentinel, which say where the server is.
+        Sentinel = "sentinel",
+        /// Redis Cluster. servers are some of its own; the others are learnt from them.
+        Cluster = "cluster",
+    }
+}
+
+readable! {
+    /// The store that a fleet shares: Redis, of which every node keeps a replica. Without servers the store is a file in
+    /// data_dir.
+    pub struct Redis
+    knobs {
+        /// The servers, such as ["rediss://redis.example.com:6379"]: redis:// or, over TLS, rediss://; a host; and a port
+        /// unless it is 6379. In the variable they are separated by commas.
+        servers: Vec<RedisUrl> = default(Vec::new()),
+        /// What they are to each other.
+        mode: RedisMode = default(RedisMode::Single),
+        /// The name under which Sentinel knows the server. Only, and always, with mode = "sentinel".
+        sentinel_master: Option<String> = optional("keygate").checked(spelling::plain_name),
+        /// The ACL user. Without one the password is that of the user "default".
+        username: Option<String> = optional("keygate").checked(spelling::redis_user),
+        /// The password of the user.
+        password: Option<SecretValue> = secret("/run/secrets/keygate-redis-password", spelling::redis_password),
+        /// The password of the servers of Sentinel, when they want one.
+        sentinel_password: Option<SecretValue> = secret("/run/secrets/keygate-sentinel-password", spelling::redis_password),
+        /// Certificates in PEM of the authorities that may vouch for the servers, instead of the system's. rediss only.
+        ca_file: Option<PathBuf> = optional("/etc/keygate/redis-ca.pem"),
+        /// Replicas of the server, from which changes are read to spare it. Only with mode = "single".
+        read_from: Vec<RedisUrl> = default(Vec::new()),
+        /// What the names of all that keygate has in Redis begin with. Two fleets on one Redis need two of them. It has
+        /// lower-case letters, digits, ".", "_" and "-".
+        prefix: String = default("keygate".to_owned()).checked(spelling::redis_prefix),
+        /// How long it can take to connect, TLS included.
+        connect_timeout: Duration = default(Duration::from_secs(1)).checked(positive),
+        /// How long an answer can take.
+        response_timeout: Duration = default(Duration::from_secs(2)).checked(positive),
+        /// Changes kept for nodes that were away, in each of 16 partitions. A node that missed more reads everything anew.
+        changes_kept: u64 = default(10_000).checked(at_least::<100>),
+        /// How this node is called in lists of nodes. Without it, by the name of its host.
+        node_name: Option<String> = optional("gateway-1").checked(spelling::node_name),
     }
 }
 
@@ -184,7 +240,7 @@ readable! {
         /// The header in which the credential is sent. The sender's own credentials are never forwarded.
         credential_header: Option<String> = optional("dd-api-key").checked(spelling::header_name),
         /// The query parameter in which the credential is sent, instead of a header.
-        credential_query: Option<String> = optional("api_key").checked(spelling::query_name),
+        credential_query: Option<String> = optional("api_key").checked(spelling::plain_name),
         /// The credential that the upstream wants to see, in place of the sender's. It needs one of the two above.
         credential: Option<SecretValue> = secret("/run/secrets/upstream-credential", spelling::credential),
         /// Certificates in PEM of the authorities that may vouch for the upstream, instead of the system's. https only.
@@ -339,6 +395,16 @@ impl StoreConfig {
     /// The database of the embedded store.
     pub fn database(&self) -> PathBuf {
         self.data_dir.join("keygate.redb")
+    }
+
+    /// A fleet node's replica of what Redis holds, from which it starts while Redis is away.
+    pub fn replica(&self) -> PathBuf {
+        self.data_dir.join("replica.redb")
+    }
+
+    /// Whether the store is the fleet's, in Redis, and not the embedded one.
+    pub fn uses_redis(&self) -> bool {
+        !self.redis.servers.is_empty()
     }
 
     /// Where the root key is kept when it is not given.

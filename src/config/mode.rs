@@ -159,7 +159,10 @@ impl<T: Section> Mode<T> for Group<T> {
 
     fn read(self, reader: &mut Reader<'_>, name: &'static str) -> Option<T> {
         match reader.find(name) {
-            Some(node) => reader.below(&[name], node, &format!("[{name}]")),
+            Some(node) => {
+                let wanted = format!("[{}]", reader.path_of(name));
+                reader.below(&[name], node, &wanted)
+            }
             None => Some((self.defaults)()),
         }
     }

@@ -67,7 +67,8 @@ pub(super) fn header_name(text: &String) -> Result<(), Mistake> {
     Ok(())
 }
 
-pub(super) fn query_name(text: &String) -> Result<(), Mistake> {
+/// The name of a query parameter, or of what Sentinel watches: both allow the same characters.
+pub(super) fn plain_name(text: &String) -> Result<(), Mistake> {
     if text
         .bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
@@ -101,6 +102,49 @@ pub(super) fn root_key(secret: &str) -> Result<(), Mistake> {
     Err(Mistake::new(
         "is not 64 hexadecimal digits, as \"openssl rand -hex 32\" makes them",
     ))
+}
+
+/// The password is not quoted. Redis takes any bytes; a line's end among them is a file with a line too many.
+pub(super) fn redis_password(secret: &str) -> Result<(), Mistake> {
+    if secret.contains(char::is_control) {
+        return Err(Mistake::new(
+            "has a control character, such as the end of a line",
+        ));
+    }
+    Ok(())
+}
+
+pub(super) fn redis_user(text: &String) -> Result<(), Mistake> {
+    if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Err(Mistake::new(format!(
+            "{text:?} is not the name of a user: it has a space or a control character"
+        )));
+    }
+    Ok(())
+}
+
+/// What every key in Redis begins with. Braces would move the hash tag, and a pattern's signs would make an ACL's
+/// pattern say something else.
+pub(super) fn redis_prefix(text: &String) -> Result<(), Mistake> {
+    let is_plain = text
+        .bytes()
+        .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte));
+    if is_plain && (1..=32).contains(&text.len()) {
+        return Ok(());
+    }
+    Err(Mistake::new(format!(
+        "{text:?} is not 1 to 32 of lower-case letters, digits, \".\", \"_\" and \"-\""
+    )))
+}
+
+/// A name that goes into tables and logs as it is.
+pub(super) fn node_name(text: &String) -> Result<(), Mistake> {
+    if text.bytes().all(|byte| byte.is_ascii_graphic()) && (1..=64).contains(&text.len()) {
+        return Ok(());
+    }
+    Err(Mistake::new(format!(
+        "{text:?} is not 1 to 64 visible characters of ASCII"
+    )))
 }
 
 #[cfg(test)]
@@ -162,9 +206,9 @@ mod tests {
             said(header_name(&"Host".to_owned())),
             "the header \"Host\" frames the message and cannot carry a credential"
         );
-        assert_eq!(query_name(&"api_key".to_owned()), Ok(()));
+        assert_eq!(plain_name(&"api_key".to_owned()), Ok(()));
         assert_eq!(
-            said(query_name(&"a&b".to_owned())),
+            said(plain_name(&"a&b".to_owned())),
             "\"a&b\" is not a name of letters, digits, \"-\", \".\" and \"_\""
         );
     }
@@ -175,5 +219,7 @@ mod tests {
         assert!(!said(credential("hunter2\n")).contains("hunter2"));
         assert_eq!(root_key(&"0aF9".repeat(16)), Ok(()));
         assert!(!said(root_key("hunter2")).contains("hunter2"));
+        assert_eq!(redis_password("any: \"text\" of one line, \u{e9}"), Ok(()));
+        assert!(!said(redis_password("hunter2\nhunter3")).contains("hunter"));
     }
 }

@@ -3,7 +3,7 @@
 use super::error::{ConfigError, Problem};
 use super::nearest::nearest;
 use super::source::Node;
-use super::{Config, DEFAULT_UPSTREAM, RouteAccess, Sink, UPSTREAM_NAMES};
+use super::{Config, DEFAULT_UPSTREAM, RedisMode, RouteAccess, Sink, UPSTREAM_NAMES};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
@@ -14,6 +14,7 @@ pub(super) fn check(config: &Config, tree: &Node, errors: &mut Vec<ConfigError>)
         tree,
         errors,
     };
+    checks.redis();
     checks.rules();
     checks.record();
     checks.families();
@@ -33,6 +34,80 @@ impl Checks<'_> {
             origin: self.tree.origin_of(path),
             problem,
         });
+    }
+
+    /// What one knob of `[store.redis]` needs of the others.
+    fn redis(&mut self) {
+        let redis = &self.config.store.redis;
+        let path = |knob: &str| format!("store.redis.{knob}");
+        let mode_is = |mode: RedisMode| format!("{} = \"{}\"", path("mode"), mode.as_str());
+        let set = [
+            ("sentinel_master", redis.sentinel_master.is_some()),
+            ("username", redis.username.is_some()),
+            ("password", redis.password.is_some()),
+            ("sentinel_password", redis.sentinel_password.is_some()),
+            ("ca_file", redis.ca_file.is_some()),
+            ("read_from", !redis.read_from.is_empty()),
+        ];
+        let is_set = |knob: &str| set.contains(&(knob, true));
+        let mut needs: Vec<(&str, String, String)> = Vec::new();
+        let Some(first) = redis.servers.first() else {
+            // Or else a node that was meant for a fleet would start with a store of its own.
+            if redis.mode != RedisMode::Single {
+                needs.push(("mode", mode_is(redis.mode), path("servers")));
+            }
+            for (knob, _) in set.iter().filter(|(_, is_set)| *is_set) {
+                needs.push((knob, path(knob), path("servers")));
+            }
+            return self.refuse_redis(needs);
+        };
+        if redis.mode == RedisMode::Single && redis.servers.len() > 1 {
+            let sentinel_or_cluster = format!("{} or \"cluster\"", mode_is(RedisMode::Sentinel));
+            let more = format!("more than one of {}", path("servers"));
+            needs.push(("servers", more, sentinel_or_cluster));
+        }
+        if redis.mode == RedisMode::Sentinel && !is_set("sentinel_master") {
+            needs.push(("mode", mode_is(redis.mode), path("sentinel_master")));
+        }
+        for (knob, mode) in [
+            ("sentinel_master", RedisMode::Sentinel),
+            ("sentinel_password", RedisMode::Sentinel),
+            ("read_from", RedisMode::Single),
+        ] {
+            if is_set(knob) && redis.mode != mode {
+                needs.push((knob, path(knob), mode_is(mode)));
+            }
+        }
+        if is_set("username") && !is_set("password") {
+            let password = format!("{} or {0}_file", path("password"));
+            needs.push(("username", path("username"), password));
+        }
+        if is_set("ca_file") && !first.tls {
+            let tls = format!("rediss:// in {}", path("servers"));
+            needs.push(("ca_file", path("ca_file"), tls));
+        }
+        self.refuse_redis(needs);
+        for (knob, knobs, servers) in [
+            ("servers", "store.redis.servers", &redis.servers),
+            (
+                "read_from",
+                "store.redis.servers and store.redis.read_from",
+                &redis.read_from,
+            ),
+        ] {
+            if servers.iter().any(|server| server.tls != first.tls) {
+                self.refuse(&["store", "redis", knob], Problem::TlsInPart { knobs });
+            }
+        }
+    }
+
+    fn refuse_redis(&mut self, needs: Vec<(&str, String, String)>) {
+        for (place, knob, needs) in needs {
+            self.refuse(
+                &["store", "redis", place],
+                Problem::NeedsOther { knob, needs },
+            );
+        }
     }
 
     fn rules(&mut self) {

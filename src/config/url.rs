@@ -4,6 +4,7 @@ use super::error::Mistake;
 use super::source::Node;
 use super::value::Value;
 use serde_json::Value as Json;
+use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
@@ -51,49 +52,16 @@ impl FromStr for UpstreamUrl {
                 "a URL here has no user and no password; see the knob \"credential\"",
             ));
         }
-        let (host, port) = match authority
-            .strip_prefix('[')
-            .and_then(|rest| rest.split_once(']'))
-        {
-            Some((host, "")) => (host, None),
-            Some((host, port)) => (host, Some(port.strip_prefix(':').unwrap_or_default())),
-            None => match authority.split_once(':') {
-                Some((host, port)) => (host, Some(port)),
-                None => (authority, None),
-            },
-        };
-        let is_host = if authority.starts_with('[') {
-            Ipv6Addr::from_str(host).is_ok()
-        } else {
-            is_host(host)
-        };
-        if !is_host {
-            return Err(Mistake::new(
-                "the URL has no host, or one that is neither a name nor an address",
-            ));
-        }
         let usual = Self::usual_port(https);
-        let port = match port {
-            None => usual,
-            Some(port) => port
-                .parse::<u16>()
-                .ok()
-                .filter(|number| *number > 0 && port.bytes().all(|byte| byte.is_ascii_digit()))
-                .ok_or_else(|| Mistake::new("the URL's port is not a number from 1 to 65535"))?,
-        };
+        let (host, port) = host_and_port(authority, usual)?;
         if !is_plain_path(path) {
             return Err(Mistake::new(
                 "the URL's path has an empty or dotted part, or a character that would need an escape",
             ));
         }
-        let host = host.to_ascii_lowercase();
-        let spelled = if host.contains(':') {
-            format!("[{host}]")
-        } else {
-            host.clone()
-        };
+        let spelled = spelled_host(&host);
         let authority = if port == usual {
-            spelled
+            spelled.into_owned()
         } else {
             format!("{spelled}:{port}")
         };
@@ -123,6 +91,50 @@ impl Value for UpstreamUrl {
 
     fn show(&self) -> Json {
         Json::from(self.to_string())
+    }
+}
+
+/// The host in lower case, an IPv6 address without its brackets, and the port, the usual one when none is written. The
+/// text is not quoted in an error.
+pub(super) fn host_and_port(authority: &str, usual: u16) -> Result<(String, u16), Mistake> {
+    let (host, port) = match authority
+        .strip_prefix('[')
+        .and_then(|rest| rest.split_once(']'))
+    {
+        Some((host, "")) => (host, None),
+        Some((host, port)) => (host, Some(port.strip_prefix(':').unwrap_or_default())),
+        None => match authority.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (authority, None),
+        },
+    };
+    let is_host = if authority.starts_with('[') {
+        Ipv6Addr::from_str(host).is_ok()
+    } else {
+        is_host(host)
+    };
+    if !is_host {
+        return Err(Mistake::new(
+            "the URL has no host, or one that is neither a name nor an address",
+        ));
+    }
+    let port = match port {
+        None => usual,
+        Some(port) => port
+            .parse::<u16>()
+            .ok()
+            .filter(|number| *number > 0 && port.bytes().all(|byte| byte.is_ascii_digit()))
+            .ok_or_else(|| Mistake::new("the URL's port is not a number from 1 to 65535"))?,
+    };
+    Ok((host.to_ascii_lowercase(), port))
+}
+
+/// The host as a URL has it: an IPv6 address in brackets.
+pub(super) fn spelled_host(host: &str) -> Cow<'_, str> {
+    if host.contains(':') {
+        Cow::Owned(format!("[{host}]"))
+    } else {
+        Cow::Borrowed(host)
     }
 }
 

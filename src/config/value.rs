@@ -177,6 +177,16 @@ impl Value for usize {
     }
 }
 
+impl Value for u64 {
+    fn read(node: &Node) -> Result<Self, Mistake> {
+        u32::read(node).map(Self::from)
+    }
+
+    fn show(&self) -> Json {
+        Json::from(*self)
+    }
+}
+
 impl Value for SocketAddr {
     fn read(node: &Node) -> Result<Self, Mistake> {
         node.as_text()
@@ -191,32 +201,39 @@ impl Value for SocketAddr {
     }
 }
 
-/// A list of networks. In a variable they are separated by commas.
 impl Value for Vec<IpNet> {
     fn read(node: &Node) -> Result<Self, Mistake> {
-        match &node.body {
-            Body::List(list) => list.iter().map(network).collect(),
-            Body::Loose(text) if text.trim().is_empty() => Ok(Self::new()),
-            Body::Loose(text) => text
-                .split(',')
-                .map(|part| {
-                    let body = Body::Loose(part.trim().to_owned());
-                    network(&Node {
-                        origin: node.origin.clone(),
-                        body,
-                    })
-                })
-                .collect(),
-            Body::Text(_) | Body::Number(_) | Body::Table(_) | Body::Other(_) => {
-                Err(node.is_not("a list, such as [\"10.0.0.0/8\", \"::1\"]"))
-            }
-        }
+        list(node, network)
+            .unwrap_or_else(|| Err(node.is_not("a list, such as [\"10.0.0.0/8\", \"::1\"]")))
     }
 
     fn show(&self) -> Json {
         self.iter()
             .map(|network| Json::from(network.to_string()))
             .collect()
+    }
+}
+
+/// A list, each element read by itself; `None` for what is no list. In a variable the elements are separated by commas.
+pub(super) fn list<T>(
+    node: &Node,
+    read: impl Fn(&Node) -> Result<T, Mistake>,
+) -> Option<Result<Vec<T>, Mistake>> {
+    match &node.body {
+        Body::List(list) => Some(list.iter().map(read).collect()),
+        Body::Loose(text) if text.trim().is_empty() => Some(Ok(Vec::new())),
+        Body::Loose(text) => Some(
+            text.split(',')
+                .map(|part| {
+                    let body = Body::Loose(part.trim().to_owned());
+                    read(&Node {
+                        origin: node.origin.clone(),
+                        body,
+                    })
+                })
+                .collect(),
+        ),
+        Body::Text(_) | Body::Number(_) | Body::Table(_) | Body::Other(_) => None,
     }
 }
 
@@ -352,11 +369,20 @@ pub(super) fn positive<T: Default + PartialEq>(value: &T) -> Result<(), Mistake>
     }
 }
 
+/// The check of a count that is of no use below a bound.
+pub(super) fn at_least<const MIN: u64>(value: &u64) -> Result<(), Mistake> {
+    if *value < MIN {
+        Err(Mistake::new(format!("must be at least {MIN}")))
+    } else {
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::UpstreamUrl;
     use crate::config::error::Origin;
+    use crate::config::{RedisUrl, UpstreamUrl};
     use proptest::prelude::*;
 
     fn text(text: impl Into<String>) -> Node {
@@ -400,9 +426,12 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_read_or_refused(any in ".*", url in "https?://[a-z0-9:./@\\[\\]-]{0,20}") {
+        fn any_text_is_read_or_refused(any in ".*", url in "https?://[a-z0-9:./@\\[\\]-]{0,20}", redis in "rediss?://[a-z0-9:./@\\[\\]-]{0,20}") {
             let _ = (Bytes::read(&text(&*any)), Duration::read(&text(&*any)), SocketAddr::read(&text(&*any)));
-            let _ = (network(&text(&*any)), UpstreamUrl::read(&text(&*any)));
+            let _ = (network(&text(&*any)), UpstreamUrl::read(&text(&*any)), any.parse::<RedisUrl>());
+            if let Ok(read) = redis.parse::<RedisUrl>() {
+                prop_assert_eq!(read.to_string().parse(), Ok(read));
+            }
             if let Ok(read) = UpstreamUrl::read(&text(url)) {
                 prop_assert_eq!(UpstreamUrl::read(&text(read.to_string())), Ok(read));
             }
