@@ -140,9 +140,9 @@ readable! {
         /// The folder of the database, or of a fleet node's replica of it, of the root key and the control socket. It belongs
         /// to one process at a time.
         data_dir: PathBuf = default(PathBuf::from("/var/lib/keygate")),
-        /// The key under which every secret's fingerprint is made: 64 hexadecimal digits. When it is not given it is made
-        /// at the first start, into root.key in data_dir. With another root key no stored key is known any more, so every
-        /// node of a fleet has the same.
+        /// The key that opens the store's own keys, under which fingerprints and the proofs of records are made: 64
+        /// hexadecimal digits. When it is not given it is made with the store, into root.key in data_dir. A store does not
+        /// open with another one, so every node of a fleet has the same.
         root_key: Option<SecretValue> = secret("/run/secrets/keygate-root-key", spelling::root_key),
         /// How often it is written down when and how many times each key was used.
         usage_interval: Duration = default(Duration::from_secs(10)).checked(positive),
