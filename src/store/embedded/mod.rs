@@ -16,11 +16,6 @@ use self::file::{
     database_error, engine, load, make, read_meta, revision_in,
 };
 use self::tables::{FileTables, index};
-use super::root_key::io_error;
-use super::seal;
-use super::tables::NameSpace;
-use super::writing::{FirstSecrets, Writing};
-use super::{Changes, Founded, Issued, NewKey, NewUser, Snapshot, StoreError};
 use crate::keys::keyring::Sealer;
 use crate::keys::rules::{Limits, Name};
 use crate::keys::secret::{Fingerprinter, RootKey};
@@ -28,6 +23,11 @@ use crate::keys::{
     Actor, Fingerprint, Key, KeyId, KeyKind, Org, OrgId, Record, Revision, Role, Secret, Timestamp,
     User, UserId, UserKind,
 };
+use crate::store::root_key::io_error;
+use crate::store::seal;
+use crate::store::tables::NameSpace;
+use crate::store::writing::{FirstSecrets, Writing};
+use crate::store::{Changes, Founded, Issued, NewKey, NewUser, Snapshot, StoreError};
 
 /// The embedded store. Its operations block for as long as the disk takes to flush.
 pub struct EmbeddedStore {
