@@ -18,6 +18,7 @@ use crate::control::KeyService;
 use crate::control::socket::ControlSocket;
 use crate::drain::{self, Trigger};
 use crate::keys::KeyTable;
+use crate::keys::secret::LateFingerprinter;
 pub use crate::proxy::record::{RequestRecord, decision_word, method_word};
 use crate::proxy::recorder::{Onlooker, Sink};
 use crate::proxy::{self, Proxy, StartError};
@@ -145,7 +146,7 @@ impl App {
 
         make_private_folder(&config.store.data_dir)?;
         let store = Arc::new(store::open(&config.store, &config.rules)?);
-        let fingerprinter = store.fingerprinter();
+        let fingerprinter = Arc::new(LateFingerprinter::known(store.fingerprinter()));
         let table = Arc::new(KeyTable::new(Instant::now()));
         let sync = Sync::start(Arc::clone(&store), Arc::clone(&table), ends())?;
         let keys = KeyService::serving(store, &sync);

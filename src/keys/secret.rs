@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fmt::Write as _;
+use std::sync::OnceLock;
 
 use hkdf::Hkdf;
 use serde::{Deserialize, Serialize};
@@ -226,6 +227,40 @@ impl Fingerprinter {
 impl fmt::Debug for Fingerprinter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Fingerprinter(..)")
+    }
+}
+
+/// The fingerprint function of a store that may not have been reached yet. Until it is known the key table is not loaded
+/// either, and no credential is judged.
+pub struct LateFingerprinter {
+    known: OnceLock<Fingerprinter>,
+    stand_in: Fingerprinter,
+}
+
+impl LateFingerprinter {
+    /// Not known yet.
+    pub fn unknown() -> Self {
+        Self {
+            known: OnceLock::new(),
+            stand_in: Fingerprinter::new(&[0; 64]),
+        }
+    }
+
+    /// Known from the start.
+    pub fn known(fingerprinter: Fingerprinter) -> Self {
+        let late = Self::unknown();
+        late.learn(fingerprinter);
+        late
+    }
+
+    /// Makes it known. Only the first call counts: a store never changes its function.
+    pub fn learn(&self, fingerprinter: Fingerprinter) {
+        let _ = self.known.set(fingerprinter);
+    }
+
+    /// The function; one that no key was made with while it is not known.
+    pub fn get(&self) -> &Fingerprinter {
+        self.known.get().unwrap_or(&self.stand_in)
     }
 }
 

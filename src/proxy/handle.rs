@@ -135,7 +135,8 @@ async fn steps(
         open.hide_known_keys(shared);
     }
 
-    let extracted = credential::extract(route, &target, &parts.headers, &shared.fingerprinter)?;
+    let extracted =
+        credential::extract(route, &target, &parts.headers, shared.fingerprinter.get())?;
     let Some(route) = route else {
         let sender = parts.method == Method::POST && extracted.any;
         return Err(if sender {

@@ -30,7 +30,7 @@ use crate::config::Config;
 use crate::drain::{self, Signal, Trigger};
 use crate::keys::KeyTable;
 use crate::keys::policy::Staleness;
-use crate::keys::secret::Fingerprinter;
+use crate::keys::secret::LateFingerprinter;
 use crate::telemetry::WorkerCounters;
 use recorder::{Recorder, Sink};
 use route::Routes;
@@ -89,7 +89,7 @@ impl Proxy {
     pub fn start(
         config: &Config,
         table: Arc<KeyTable>,
-        fingerprinter: Fingerprinter,
+        fingerprinter: Arc<LateFingerprinter>,
         sink: Sink,
         draining: &Signal,
     ) -> Result<Self, StartError> {

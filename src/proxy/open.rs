@@ -109,7 +109,7 @@ impl Open {
         let table = shared.table.read();
         let is_known = |segment: &str| {
             table
-                .key(&shared.fingerprinter.fingerprint(segment.as_bytes()))
+                .key(&shared.fingerprinter.get().fingerprint(segment.as_bytes()))
                 .is_some()
         };
         self.note(|record| {

@@ -11,7 +11,7 @@ use super::route::{Family, Routes};
 use super::upstream::{Pool, Upstreams};
 use crate::config::{Listen, WhenFull};
 use crate::keys::policy::Staleness;
-use crate::keys::secret::Fingerprinter;
+use crate::keys::secret::LateFingerprinter;
 use crate::keys::{KeyTable, Reason};
 use crate::telemetry::{Labels, WorkerCounters};
 
@@ -22,7 +22,7 @@ pub struct Shared {
     /// The keys.
     pub table: Arc<KeyTable>,
     /// Secret to fingerprint.
-    pub fingerprinter: Fingerprinter,
+    pub fingerprinter: Arc<LateFingerprinter>,
     /// How old the table may be.
     pub staleness: Staleness,
     /// Limits of the listener.
