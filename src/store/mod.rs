@@ -3,6 +3,7 @@
 
 mod embedded;
 mod home;
+pub mod redis;
 mod root_key;
 pub mod seal;
 pub mod sync;
@@ -227,6 +228,55 @@ pub enum StoreError {
         /// Why.
         error: std::io::Error,
     },
+    /// A server that cannot be connected to, or does not answer.
+    Unreachable {
+        /// Its address.
+        server: String,
+        /// What happened.
+        why: String,
+    },
+    /// A server that answers that it cannot do this now. Nothing was changed.
+    NotNow {
+        /// Its address.
+        server: String,
+        /// What it says.
+        why: String,
+    },
+    /// A server that does not let us.
+    Denied {
+        /// Its address.
+        server: String,
+        /// What it says.
+        why: String,
+    },
+    /// A change was sent and nothing was heard of it: it may be in force or not.
+    Unresolved {
+        /// The server's address.
+        server: String,
+        /// What happened.
+        why: String,
+    },
+    /// The server holds no store yet.
+    Empty {
+        /// Its address.
+        server: String,
+    },
+    /// The server holds another store than before.
+    OtherIdentity {
+        /// Its address.
+        server: String,
+        /// What it calls itself.
+        found: String,
+        /// What it called itself before.
+        wanted: uuid::Uuid,
+    },
+    /// The server holds something that is no store of ours. Nothing was changed.
+    NotOurs {
+        /// Its address.
+        server: String,
+        /// What was found.
+        why: String,
+    },
     /// The database engine failed.
     Engine(Box<redb::Error>),
     /// The system's random generator failed.
@@ -286,6 +336,37 @@ impl fmt::Display for StoreError {
                 write!(f, "the store holds a {what} that cannot be read: {why}")
             }
             Self::Io { path, error } => write!(f, "{}: {error}", path.display()),
+            Self::Unreachable { server, why } => {
+                write!(f, "the store at {server} cannot be reached: {why}")
+            }
+            Self::NotNow { server, why } => {
+                write!(f, "the store at {server} cannot do this now: {why}")
+            }
+            Self::Denied { server, why } => write!(
+                f,
+                "the store at {server} does not let keygate in: {why}; see store.redis.username and store.redis.password"
+            ),
+            Self::Unresolved { server, why } => write!(
+                f,
+                "the change was sent to the store at {server} and nothing was heard of it: {why}. It may be in force or not: \
+                 look before you try again"
+            ),
+            Self::Empty { server } => {
+                write!(f, "the Redis store at {server} is empty: run keygate init")
+            }
+            Self::OtherIdentity {
+                server,
+                found,
+                wanted,
+            } => write!(
+                f,
+                "the store at {server} is another one: it calls itself {found}, and the one used so far is {wanted}"
+            ),
+            Self::NotOurs { server, why } => write!(
+                f,
+                "what {server} holds under the names of keygate is no store of this version: {why}; use another \
+                 store.redis.prefix, or another Redis"
+            ),
             Self::Engine(error) => write!(f, "the store failed: {error}"),
             Self::Random(error) => write!(f, "the system's random generator failed: {error}"),
         }

@@ -1,0 +1,107 @@
+-- One step of one partition: checks that everything its writer has read is still so, and that the revision grows, and
+-- then writes records, indexes, digests and changes; or writes nothing and says why.
+--
+-- Every writer moves `last`. So `last` being what the writer has seen says that whatever it read since is unchanged.
+-- A script that fails half-way keeps what it has written. So all that can fail is looked at first.
+--
+-- KEYS: meta, digest, changes, and those that records and indexes refer to by number.
+-- ARGV: identity; last; changes kept; deadline in ms or ''; how many changes, of each: revision, sealed (or '': a gap,
+--       which makes readers compare what they hold with what is here);
+--       how many records, of each: key, field, sealed before or '', sealed, bucket, change of the digest;
+--       then indexes, of each: 'set' | 'unset' | 'clear', key, field, value.
+local at = 0
+local function take()
+  at = at + 1
+  return ARGV[at]
+end
+
+local meta, digest, stream = KEYS[1], KEYS[2], KEYS[3]
+local identity, last, kept, deadline = take(), take(), take(), take()
+
+for number, key in ipairs(KEYS) do
+  local wanted = 'hash'
+  if number == 3 then wanted = 'stream' end
+  local found = redis.call('TYPE', key).ok
+  if found ~= wanted and found ~= 'none' then return {'wrong_type', key, found} end
+end
+
+local head = redis.call('HMGET', meta, 'identity', 'last', 'count')
+if not head[1] then return {'not_made'} end
+if head[1] ~= identity then return {'other_identity', head[1]} end
+
+local changes = {}
+for _ = 1, tonumber(take()) do
+  changes[#changes + 1] = {revision = take(), sealed = take()}
+end
+
+-- The answer to an earlier sending of the same may have been lost. Its first change tells.
+for _, entry in ipairs(redis.call('XRANGE', stream, changes[1].revision .. '-0', changes[1].revision .. '-0')) do
+  for i = 1, #entry[2], 2 do
+    if entry[2][i] == 'r' and entry[2][i + 1] == changes[1].sealed then return {'done'} end
+    if entry[2][i] == 'gap' and changes[1].sealed == '' then return {'done'} end
+  end
+end
+
+if head[2] ~= last then return {'conflict', head[2] or ''} end
+local before = tonumber(last)
+for _, change in ipairs(changes) do
+  local revision = tonumber(change.revision)
+  if not revision or not before or revision <= before then return {'conflict', last} end
+  before = revision
+end
+local top = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
+if top and tonumber(string.match(top[1], '^%d+')) >= tonumber(changes[1].revision) then
+  return {'behind', string.match(top[1], '^%d+')}
+end
+if deadline ~= '' then
+  local time = redis.call('TIME')
+  if time[1] * 1000 + math.floor(time[2] / 1000) > tonumber(deadline) then return {'late'} end
+end
+
+local records, new = {}, 0
+for _ = 1, tonumber(take()) do
+  local record = {
+    key = KEYS[tonumber(take())], field = take(), before = take(), sealed = take(), bucket = take(), term = take()
+  }
+  local held = redis.call('HGET', record.key, record.field)
+  if (held or '') ~= record.before then return {'conflict', last} end
+  if not held then new = new + 1 end
+  records[#records + 1] = record
+end
+
+-- From here on nothing fails but the first write, when the server takes none.
+local previous = last
+for _, change in ipairs(changes) do
+  local id = change.revision .. '-0'
+  if change.sealed == '' then
+    redis.call('XADD', stream, 'MAXLEN', '~', kept, id, 'gap', '1')
+  else
+    redis.call('XADD', stream, 'MAXLEN', '~', kept, id, 'p', previous, 'r', change.sealed)
+  end
+  previous = change.revision
+end
+redis.call('HSET', meta, 'last', previous, 'count', string.format('%.0f', (tonumber(head[3]) or 0) + new))
+
+local function xor(field, term)
+  local held, bytes = redis.call('HGET', digest, field), {}
+  for i = 1, 8 do
+    bytes[i] = bit.bxor(held and #held == 8 and string.byte(held, i) or 0, string.byte(term, i))
+  end
+  redis.call('HSET', digest, field, string.char(unpack(bytes)))
+end
+for _, record in ipairs(records) do
+  redis.call('HSET', record.key, record.field, record.sealed)
+  xor(record.bucket, record.term)
+  xor('all', record.term)
+end
+while at < #ARGV do
+  local what, key, field, value = take(), KEYS[tonumber(take())], take(), take()
+  if what == 'set' then
+    redis.call('HSET', key, field, value)
+  elseif what == 'unset' then
+    redis.call('HDEL', key, field)
+  else
+    redis.call('DEL', key)
+  end
+end
+return {'done'}

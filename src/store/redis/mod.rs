@@ -1,0 +1,460 @@
+//! The store that a fleet shares, in Redis: its typed operations, and how a transaction is tried until it is known what
+//! came of it. What is in Redis, and under which names, is in `layout`; nothing outside this folder knows.
+//!
+//! Everything here blocks, for as long as the configured timeouts let it.
+
+mod claims;
+mod commit;
+mod connect;
+pub mod feed;
+mod layout;
+mod make;
+mod masters;
+mod pool;
+pub mod probe;
+mod records;
+mod scripts;
+mod transaction;
+// mod usage;
+// mod write_back;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use uuid::Uuid;
+
+use self::claims::claimed_by;
+use self::layout::Layout;
+use self::make::Identity;
+use self::pool::Servers;
+use self::records::{indexed, read, read_many, scan};
+use crate::config::Redis;
+use crate::keys::keyring::{Keyring, Sealer};
+use crate::keys::rules::{Limits, Name};
+use crate::keys::secret::{Fingerprinter, RootKey};
+use crate::keys::{
+    Actor, Fingerprint, Key, KeyId, KeyKind, Org, OrgId, PARTITIONS, Partition, Record, RecordKind,
+    Revision, Role, Secret, Slot, User, UserId, UserKind,
+};
+use crate::store::tables::NameSpace;
+use crate::store::writing::FirstSecrets;
+use crate::store::{Founded, Issued, NewKey, NewKeyOf, NewUser, StoreError};
+
+/// What a store is connected to for.
+pub enum Purpose {
+    /// To use the store that is there.
+    Serve,
+    /// To use it, or to make it where Redis is empty.
+    Make,
+    /// To bring another store here, under its identity and with its keys, or to go on with that.
+    Bring {
+        /// The identity.
+        identity: Uuid,
+        /// The keys.
+        keyring: Keyring,
+    },
+}
+
+/// The store in Redis.
+pub struct RedisStore {
+    servers: Servers,
+    identity: Uuid,
+    keyring: Keyring,
+    wrapped: Vec<u8>,
+    fingerprinter: Fingerprinter,
+    sealer: Sealer,
+    limits: Limits,
+    /// The newest revision of each partition that this node knows of.
+    seen: [AtomicU64; PARTITIONS],
+}
+
+impl RedisStore {
+    /// Connects to the store.
+    ///
+    /// # Errors
+    /// When the servers cannot be reached, when they are empty and the purpose is to serve, and when what they hold is
+    /// not ours, of another layout, or of another root key: it is left as it is.
+    pub fn connect(
+        config: &Redis,
+        root_key: &RootKey,
+        limits: Limits,
+        purpose: Purpose,
+    ) -> Result<Self, StoreError> {
+        let servers = Servers::new(config)?;
+        let Identity {
+            identity,
+            keyring,
+            wrapped,
+        } = match purpose {
+            Purpose::Serve => make::recognise(&servers, root_key)?,
+            Purpose::Make => make::make(&servers, root_key, None)?,
+            Purpose::Bring { identity, keyring } => {
+                make::make(&servers, root_key, Some((identity, keyring)))?
+            }
+        };
+        Ok(Self {
+            servers,
+            identity,
+            fingerprinter: keyring.fingerprinter(),
+            sealer: keyring.sealer(),
+            keyring,
+            wrapped,
+            limits,
+            seen: std::array::from_fn(|_| AtomicU64::new(0)),
+        })
+    }
+
+    /// Tells this store from every other one.
+    pub const fn identity(&self) -> Uuid {
+        self.identity
+    }
+
+    /// Its fingerprint function.
+    pub fn fingerprinter(&self) -> Fingerprinter {
+        self.fingerprinter.clone()
+    }
+
+    /// What proves its records.
+    pub fn sealer(&self) -> Sealer {
+        self.sealer.clone()
+    }
+
+    /// Its keys, wrapped under the root key that it was opened with.
+    pub fn wrapped_keyring(&self) -> &[u8] {
+        &self.wrapped
+    }
+
+    /// The rules about numbers that it holds.
+    pub const fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Where it is, for a sentence.
+    pub fn servers(&self) -> String {
+        self.servers.connector().named()
+    }
+
+    /// Notes a revision that this node has seen: whatever it writes gets a larger one, also when the store has lost some.
+    pub fn note_seen(&self, partition: Partition, revision: Revision) {
+        if let Some(seen) = self.seen.get(partition.index()) {
+            seen.fetch_max(revision.0, Ordering::AcqRel);
+        }
+    }
+
+    /// Makes an org together with its first API key, so that an org has at least one at any time.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when a rule says no.
+    pub fn create_org(&self, name: Name, by: Actor) -> Result<(Org, Issued), StoreError> {
+        let secret = Secret::generate(KeyKind::ApiKey)?;
+        let partition = Slot::of_org_name(name.as_str()).partition();
+        let (org, key) = self.write(partition, |writing| writing.create_org(&name, &secret, by))?;
+        Ok((org, Issued { key, secret }))
+    }
+
+    /// Makes an org, its first user (an admin), its first API key and the user's first application key, or nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when a rule says no.
+    pub fn found(&self, org: Name, handle: Name, by: Actor) -> Result<Founded, StoreError> {
+        let secrets = FirstSecrets::generate()?;
+        let partition = Slot::of_org_name(org.as_str()).partition();
+        let (org, user, api_key, application_key) = self.write(partition, |writing| {
+            writing.found(&org, &handle, &secrets, by)
+        })?;
+        Ok(Founded::of(org, user, api_key, application_key, secrets))
+    }
+
+    /// Disables or enables an org.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when there is no such org.
+    pub fn set_org_disabled(&self, id: OrgId, disabled: bool) -> Result<Org, StoreError> {
+        self.write(id.partition(), |writing| {
+            writing.set_org_disabled(id, disabled)
+        })
+    }
+
+    /// Makes a user.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when a rule says no.
+    pub fn create_user(&self, user: NewUser) -> Result<User, StoreError> {
+        self.write(user.org.partition(), |writing| writing.create_user(&user))
+    }
+
+    /// Makes a service account. Its handle is its id.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when a rule says no.
+    pub fn create_service_account(
+        &self,
+        org: OrgId,
+        name: Name,
+        role: Role,
+    ) -> Result<User, StoreError> {
+        self.write(org.partition(), |writing| {
+            writing.create_service_account(org, &name, role)
+        })
+    }
+
+    /// Disables a user, which revokes all their application keys for good; or enables them, which revives none.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when there is no such user.
+    pub fn set_user_disabled(&self, id: UserId, disabled: bool) -> Result<User, StoreError> {
+        self.write(id.partition(), |writing| {
+            writing.set_user_disabled(id, disabled)
+        })
+    }
+
+    /// Makes a key.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when a rule says no.
+    pub fn create_key(&self, mut new: NewKey) -> Result<Issued, StoreError> {
+        let secret = match new.secret.take() {
+            Some(secret) => secret,
+            None => Secret::generate(new.of.kind())?,
+        };
+        let partition = match &new.of {
+            NewKeyOf::ApiKey { org, .. } | NewKeyOf::ClientToken { org, .. } => org.partition(),
+            NewKeyOf::ApplicationKey { owner, .. } => owner.partition(),
+        };
+        let key = self.write(partition, |writing| writing.create_key(&new, &secret))?;
+        Ok(Issued { key, secret })
+    }
+
+    /// Revokes a key.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when a rule says no.
+    pub fn revoke_key(&self, id: KeyId, by: Actor) -> Result<Key, StoreError> {
+        self.write(id.partition(), |writing| writing.revoke_key(id, by))
+    }
+
+    /// The org with this id.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn org(&self, id: OrgId) -> Result<Option<Org>, StoreError> {
+        let found = self.read(id.partition(), RecordKind::Org, id.bytes())?;
+        Ok(found.and_then(org_of))
+    }
+
+    /// The org with this name.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn org_named(&self, name: &str) -> Result<Option<Org>, StoreError> {
+        let partition = Slot::of_org_name(name).partition();
+        let names = self.layout().names(partition, NameSpace::Orgs);
+        let Some(id) = self.holder(partition, &names, name)? else {
+            return Ok(None);
+        };
+        let found = self.read(partition, RecordKind::Org, id)?;
+        Ok(found.and_then(org_of))
+    }
+
+    /// Every org.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn orgs(&self) -> Result<Vec<Org>, StoreError> {
+        let mut orgs = Vec::new();
+        for partition in Partition::all() {
+            // An org keeps its name for good, so that the names are a list of the orgs.
+            let names = self.layout().names(partition, NameSpace::Orgs);
+            let mut ids = Vec::new();
+            scan(&self.servers, partition, &names, &mut |_, id| {
+                ids.extend(<[u8; 16]>::try_from(id.as_slice()));
+            })?;
+            orgs.extend(
+                self.read_many(partition, RecordKind::Org, ids)?
+                    .into_iter()
+                    .filter_map(org_of),
+            );
+        }
+        orgs.sort_by_key(|org| org.id);
+        Ok(orgs)
+    }
+
+    /// The user with this id.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn user(&self, id: UserId) -> Result<Option<User>, StoreError> {
+        let found = self.read(id.partition(), RecordKind::User, id.bytes())?;
+        Ok(found.and_then(user_of))
+    }
+
+    /// Every user and service account of an org.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn users_of(&self, org: OrgId) -> Result<Vec<User>, StoreError> {
+        let partition = org.partition();
+        let list = self.layout().of(partition, org);
+        let found = indexed(
+            &self.servers,
+            &self.sealer,
+            partition,
+            &list,
+            RecordKind::User,
+        )?;
+        Ok(found.into_iter().filter_map(user_of).collect())
+    }
+
+    /// The users with this handle and the service accounts with this name, of every org.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn users_named(&self, text: &str) -> Result<Vec<User>, StoreError> {
+        let mut users = Vec::new();
+        for partition in Partition::all() {
+            let list = self.layout().users(partition, text);
+            let mut ids = Vec::new();
+            scan(&self.servers, partition, &list, &mut |id, _| {
+                ids.extend(<[u8; 16]>::try_from(id.as_slice()));
+            })?;
+            // A service account's handle is its id.
+            if let Ok(id) = text.parse::<UserId>()
+                && id.partition() == partition
+            {
+                ids.push(id.bytes());
+            }
+            let found = self.read_many(partition, RecordKind::User, ids)?;
+            users.extend(found.into_iter().filter_map(user_of).filter(|user| {
+                user.handle == text || (user.kind == UserKind::ServiceAccount && user.name == text)
+            }));
+        }
+        users.sort_by_key(|user| user.id);
+        Ok(users)
+    }
+
+    /// The key with this id.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn key(&self, id: KeyId) -> Result<Option<Key>, StoreError> {
+        let found = self.read(id.partition(), RecordKind::Key, id.bytes())?;
+        Ok(found.and_then(key_of))
+    }
+
+    /// Every key of an org, revoked ones included, in the order in which they were issued.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn keys_of(&self, org: OrgId) -> Result<Vec<Key>, StoreError> {
+        let partition = org.partition();
+        let list = self.layout().of(partition, org);
+        let found = indexed(
+            &self.servers,
+            &self.sealer,
+            partition,
+            &list,
+            RecordKind::Key,
+        )?;
+        let mut keys: Vec<Key> = found.into_iter().filter_map(key_of).collect();
+        keys.sort_by_key(|key| key.issued);
+        Ok(keys)
+    }
+
+    /// The key with this secret, revoked ones included.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn key_of_secret(&self, secret: &[u8]) -> Result<Option<Key>, StoreError> {
+        self.key_of_fingerprint(&self.fingerprinter.fingerprint(secret))
+    }
+
+    /// The key with this fingerprint, revoked ones included.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn key_of_fingerprint(&self, wanted: &Fingerprint) -> Result<Option<Key>, StoreError> {
+        let Some(id) = claimed_by(self, wanted)? else {
+            return Ok(None);
+        };
+        Ok(self.key(id)?.filter(|key| key.fingerprint == *wanted))
+    }
+
+    fn layout(&self) -> &Layout {
+        self.servers.layout()
+    }
+
+    fn seen(&self, partition: Partition) -> Revision {
+        let seen = self.seen.get(partition.index());
+        Revision(seen.map_or(0, |seen| seen.load(Ordering::Acquire)))
+    }
+
+    fn holder(
+        &self,
+        partition: Partition,
+        names: &str,
+        name: &str,
+    ) -> Result<Option<[u8; 16]>, StoreError> {
+        let mut command = redis::cmd("HGET");
+        command.arg(names).arg(name);
+        let held: Option<Vec<u8>> = self.servers.on(partition, |link| link.query(&command))?;
+        let Some(held) = held else { return Ok(None) };
+        let id = held.as_slice().try_into();
+        id.map(Some).map_err(|_| StoreError::Damaged {
+            what: "name",
+            why: format!("its holder has an id of {} bytes", held.len()),
+        })
+    }
+
+    fn read(
+        &self,
+        partition: Partition,
+        kind: RecordKind,
+        id: [u8; 16],
+    ) -> Result<Option<Record>, StoreError> {
+        let found = read(&self.servers, &self.sealer, partition, kind, id)?;
+        Ok(found.map(|read| read.record))
+    }
+
+    fn read_many(
+        &self,
+        partition: Partition,
+        kind: RecordKind,
+        mut ids: Vec<[u8; 16]>,
+    ) -> Result<Vec<Record>, StoreError> {
+        ids.sort_unstable();
+        ids.dedup();
+        let wanted: Vec<_> = ids.into_iter().map(|id| (kind, id)).collect();
+        let found = read_many(&self.servers, &self.sealer, partition, &wanted)?;
+        Ok(found
+            .into_iter()
+            .flatten()
+            .map(|read| read.record)
+            .collect())
+    }
+}
+
+impl std::fmt::Debug for RedisStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "RedisStore({})", self.identity)
+    }
+}
+
+fn org_of(record: Record) -> Option<Org> {
+    match record {
+        Record::Org(org) => Some(org),
+        Record::User(_) | Record::Key(_) => None,
+    }
+}
+
+fn user_of(record: Record) -> Option<User> {
+    match record {
+        Record::User(user) => Some(user),
+        Record::Org(_) | Record::Key(_) => None,
+    }
+}
+
+fn key_of(record: Record) -> Option<Key> {
+    match record {
+        Record::Key(key) => Some(key),
+        Record::Org(_) | Record::User(_) => None,
+    }
+}

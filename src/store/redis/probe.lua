@@ -1,0 +1,18 @@
+-- Takes a node's report, and says how far the partitions are and what time it is.
+--
+-- The node knows what it had applied when it sent this; when it has applied up to what it is told here, its view is in
+-- step as of the sending, whatever lies between it and this server.
+--
+-- KEYS: nodes; then of each partition: meta, digest. ARGV: node id, report (a JSON object with fields).
+local time = redis.call('TIME')
+local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+redis.call('HSET', KEYS[1], ARGV[1], string.sub(ARGV[2], 1, -2) .. ',"reported_at":' .. now .. '}')
+local reply = {now}
+for i = 2, #KEYS, 2 do
+  -- A partition that cannot be read is one that says nothing; the others are still told.
+  local meta = redis.pcall('HMGET', KEYS[i], 'identity', 'last', 'count', 'restoring')
+  local digest = redis.pcall('HGET', KEYS[i + 1], 'all')
+  if type(digest) == 'table' then digest = false end
+  reply[#reply + 1] = {meta[1] or false, meta[2] or false, meta[3] or false, meta[4] or false, digest}
+end
+return reply

@@ -1,0 +1,368 @@
+//! One transaction as the rules see it: reads go to Redis, writes are collected, and all of it becomes one call of the
+//! commit script, which does it if nothing that was read has changed. It holds no rule and sends no commit.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::RedisStore;
+use super::claims::is_claimed;
+use super::commit::now_us;
+use super::layout::{Field, Layout, REVISION_END, field};
+use super::records::{Read, read};
+use super::scripts::Arguments;
+use crate::keys::{
+    Fingerprint, Key, KeyId, Org, OrgId, Partition, Record, RecordKind, Revision, User, UserId,
+    UserKind,
+};
+use crate::store::StoreError;
+use crate::store::seal::{bucket_of, seal, term};
+use crate::store::tables::{NameSpace, Tables};
+
+/// The names of one space, as far as the transaction has touched them.
+#[derive(Default)]
+struct Names {
+    /// All that were held before are free.
+    cleared: bool,
+    /// How many are held in Redis.
+    stored_len: Option<usize>,
+    /// Who holds them in Redis.
+    stored: BTreeMap<String, Option<[u8; 16]>>,
+    /// Who holds them after this transaction.
+    written: BTreeMap<String, Option<[u8; 16]>>,
+}
+
+/// One record that is written: what it replaces and what is written last.
+struct Written {
+    before: Option<Read>,
+    sealed: Vec<u8>,
+    record: Record,
+}
+
+/// Reads of one partition, and what is to be written there.
+pub(super) struct Transaction<'s> {
+    store: &'s RedisStore,
+    partition: Partition,
+    last: u64,
+    next: u64,
+    read: HashMap<Field, Option<Read>>,
+    written: BTreeMap<Field, Written>,
+    changes: Vec<(u64, Vec<u8>)>,
+    names: BTreeMap<String, Names>,
+    claims: Vec<(Fingerprint, KeyId)>,
+}
+
+/// What the commit script is to do, ready to be sent as often as it takes to hear of it.
+pub(super) struct Commit {
+    pub(super) partition: Partition,
+    pub(super) last: Revision,
+    pub(super) claims: Vec<(Fingerprint, KeyId)>,
+    keys: Vec<String>,
+    before_deadline: Arguments,
+    after_deadline: Arguments,
+}
+
+impl Commit {
+    pub(super) fn keys(&self) -> &[String] {
+        &self.keys
+    }
+
+    /// The arguments; with a deadline, by the clock of Redis, when a claim of a fingerprint has one.
+    pub(super) fn arguments(&self, deadline_ms: Option<u64>) -> Vec<Vec<u8>> {
+        let deadline = deadline_ms.map(|ms| ms.to_string()).unwrap_or_default();
+        let mut all = self.before_deadline.0.clone();
+        all.push(deadline.into_bytes());
+        all.extend(self.after_deadline.0.iter().cloned());
+        all
+    }
+}
+
+impl<'s> Transaction<'s> {
+    pub(super) fn begin(store: &'s RedisStore, partition: Partition) -> Result<Self, StoreError> {
+        let last = store.last(partition)?;
+        let seen = store.seen(partition).0;
+        // A clock that is far ahead must not use up the numbers there are.
+        let clock = now_us().min(REVISION_END / 2);
+        let next = (last + 1).max(seen + 1).max(clock);
+        if next >= REVISION_END - 1_000 {
+            return Err(StoreError::Damaged {
+                what: "revision",
+                why: format!("partition {partition} is at {last}"),
+            });
+        }
+        Ok(Self {
+            store,
+            partition,
+            last,
+            next,
+            read: HashMap::new(),
+            written: BTreeMap::new(),
+            changes: Vec::new(),
+            names: BTreeMap::new(),
+            claims: Vec::new(),
+        })
+    }
+
+    /// Whether nothing has been written to the partition since the transaction began: then what it has read is true as
+    /// of one moment.
+    pub(super) fn is_unchanged(&self) -> Result<bool, StoreError> {
+        Ok(self.store.last(self.partition)? == self.last)
+    }
+
+    /// What to commit, or `None` when nothing was written.
+    pub(super) fn finish(self) -> Option<Commit> {
+        let last = Revision(self.changes.last()?.0);
+        let layout = self.store.layout();
+        let mut keys = Keys(vec![
+            layout.meta(self.partition),
+            layout.digest(self.partition),
+            layout.changes(self.partition),
+        ]);
+        let mut before = Arguments::default();
+        before.push(self.store.identity.to_string());
+        before.push_number(self.last);
+        before.push_number(self.store.servers.connector().config().changes_kept);
+        let mut after = Arguments::default();
+        after.push_number(self.changes.len());
+        for (revision, sealed) in &self.changes {
+            after.push_number(revision);
+            after.push(sealed);
+        }
+        after.push_number(self.written.len());
+        for (field, written) in &self.written {
+            let (kind, id) = (written.record.kind(), written.record.id_bytes());
+            let held = written.before.as_ref();
+            let old = held.map_or(0, |held| term(kind, id, held.record.revision()));
+            after.push_number(keys.number(layout.bucket_of(self.partition, id)));
+            after.push(field);
+            after.push(held.map_or(&[][..], |held| &held.sealed));
+            after.push(&written.sealed);
+            after.push_number(bucket_of(id));
+            after.push((old ^ term(kind, id, written.record.revision())).to_be_bytes());
+        }
+        for (key, names) in &self.names {
+            let number = keys.number(key.clone());
+            if names.cleared {
+                index(&mut after, "clear", number, b"", b"");
+            }
+            for (name, holder) in &names.written {
+                match holder {
+                    Some(id) => index(&mut after, "set", number, name.as_bytes(), id),
+                    None => index(&mut after, "unset", number, name.as_bytes(), b""),
+                }
+            }
+        }
+        for (field, written) in &self.written {
+            if written.before.is_none() {
+                for (key, entry) in listed_in(layout, self.partition, &written.record, field) {
+                    index(&mut after, "set", keys.number(key), &entry, b"");
+                }
+            }
+        }
+        Some(Commit {
+            partition: self.partition,
+            last,
+            claims: self.claims,
+            keys: keys.0,
+            before_deadline: before,
+            after_deadline: after,
+        })
+    }
+
+    fn load(&mut self, kind: RecordKind, id: [u8; 16]) -> Result<Option<Record>, StoreError> {
+        let field = field(kind, id);
+        if let Some(written) = self.written.get(&field) {
+            return Ok(Some(written.record.clone()));
+        }
+        Ok(self.stored(kind, id)?.map(|read| read.record))
+    }
+
+    fn stored(&mut self, kind: RecordKind, id: [u8; 16]) -> Result<Option<Read>, StoreError> {
+        let field = field(kind, id);
+        if let Some(read) = self.read.get(&field) {
+            return Ok(read.clone());
+        }
+        let store = self.store;
+        let found = read(&store.servers, &store.sealer, self.partition, kind, id)?;
+        self.read.insert(field, found.clone());
+        Ok(found)
+    }
+
+    fn names(&mut self, space: NameSpace) -> (&'s RedisStore, String, &mut Names) {
+        let key = self.store.layout().names(self.partition, space);
+        (self.store, key.clone(), self.names.entry(key).or_default())
+    }
+
+    fn write_name(
+        &mut self,
+        space: NameSpace,
+        name: &str,
+        to: Option<[u8; 16]>,
+    ) -> Result<(), StoreError> {
+        // Read first, so that it is known whether the number of names changes.
+        self.holder(space, name)?;
+        self.names(space).2.written.insert(name.to_owned(), to);
+        Ok(())
+    }
+}
+
+/// The keys of a call, each of them once.
+struct Keys(Vec<String>);
+
+impl Keys {
+    /// Its number, as Lua counts: from one.
+    fn number(&mut self, key: String) -> usize {
+        if let Some(at) = self.0.iter().position(|known| *known == key) {
+            return at + 1;
+        }
+        self.0.push(key);
+        self.0.len()
+    }
+}
+
+/// The lists that name a record: its org's, and that of its name.
+pub(super) fn listed_in(
+    layout: &Layout,
+    partition: Partition,
+    record: &Record,
+    field: &Field,
+) -> Vec<(String, Vec<u8>)> {
+    match record {
+        Record::Org(_) => Vec::new(),
+        Record::User(user) => {
+            let name = match user.kind {
+                UserKind::Person => &user.handle,
+                UserKind::ServiceAccount => &user.name,
+            };
+            let id = user.id.bytes().to_vec();
+            vec![
+                (layout.of(partition, user.org), field.to_vec()),
+                (layout.users(partition, name), id),
+            ]
+        }
+        Record::Key(key) => vec![(layout.of(partition, key.org), field.to_vec())],
+    }
+}
+
+fn index(arguments: &mut Arguments, what: &str, key: usize, field: &[u8], value: &[u8]) {
+    arguments.push(what);
+    arguments.push_number(key);
+    arguments.push(field);
+    arguments.push(value);
+}
+
+impl Tables for Transaction<'_> {
+    fn org(&mut self, id: OrgId) -> Result<Option<Org>, StoreError> {
+        Ok(match self.load(RecordKind::Org, id.bytes())? {
+            Some(Record::Org(org)) => Some(org),
+            _ => None,
+        })
+    }
+
+    fn user(&mut self, id: UserId) -> Result<Option<User>, StoreError> {
+        Ok(match self.load(RecordKind::User, id.bytes())? {
+            Some(Record::User(user)) => Some(user),
+            _ => None,
+        })
+    }
+
+    fn key(&mut self, id: KeyId) -> Result<Option<Key>, StoreError> {
+        Ok(match self.load(RecordKind::Key, id.bytes())? {
+            Some(Record::Key(key)) => Some(key),
+            _ => None,
+        })
+    }
+
+    fn holder(&mut self, space: NameSpace, name: &str) -> Result<Option<[u8; 16]>, StoreError> {
+        let partition = self.partition;
+        let (store, key, names) = self.names(space);
+        if let Some(holder) = names.written.get(name) {
+            return Ok(*holder);
+        }
+        if names.cleared {
+            return Ok(None);
+        }
+        if let Some(holder) = names.stored.get(name) {
+            return Ok(*holder);
+        }
+        let holder = store.holder(partition, &key, name)?;
+        names.stored.insert(name.to_owned(), holder);
+        Ok(holder)
+    }
+
+    fn names_len(&mut self, space: NameSpace) -> Result<usize, StoreError> {
+        let partition = self.partition;
+        let (store, key, names) = self.names(space);
+        let taken = names.written.values().flatten().count();
+        if names.cleared {
+            return Ok(taken);
+        }
+        let stored = match names.stored_len {
+            Some(stored) => stored,
+            None => {
+                let mut command = redis::cmd("HLEN");
+                command.arg(&key);
+                let stored = store.servers.on(partition, |link| link.query(&command))?;
+                *names.stored_len.insert(stored)
+            }
+        };
+        let rewritten = names.written.keys();
+        let replaced =
+            rewritten.filter(|name| names.stored.get(*name).is_some_and(Option::is_some));
+        Ok((stored + taken).saturating_sub(replaced.count()))
+    }
+
+    fn has_fingerprint(&mut self, fingerprint: &Fingerprint) -> Result<bool, StoreError> {
+        if self
+            .claims
+            .iter()
+            .any(|(claimed, _)| claimed == fingerprint)
+        {
+            return Ok(true);
+        }
+        is_claimed(self.store, fingerprint)
+    }
+
+    fn take_name(&mut self, space: NameSpace, name: &str, id: [u8; 16]) -> Result<(), StoreError> {
+        self.write_name(space, name, Some(id))
+    }
+
+    fn free_name(&mut self, space: NameSpace, name: &str) -> Result<(), StoreError> {
+        self.write_name(space, name, None)
+    }
+
+    fn free_names(&mut self, space: NameSpace) -> Result<(), StoreError> {
+        let names = self.names(space).2;
+        names.cleared = true;
+        names.written.clear();
+        Ok(())
+    }
+
+    fn next(&self) -> Revision {
+        Revision(self.next)
+    }
+
+    fn put(&mut self, record: Record) -> Result<(), StoreError> {
+        let (kind, id) = (record.kind(), record.id_bytes());
+        let is_new = matches!(&record, Record::Key(key) if key.issued == key.revision);
+        let before = match self.written.remove(&field(kind, id)) {
+            Some(written) => written.before,
+            // Its id was just made. The commit makes sure that nothing has it.
+            None if is_new => None,
+            None => self.stored(kind, id)?,
+        };
+        if let Record::Key(key) = &record
+            && is_new
+        {
+            self.claims.push((key.fingerprint, key.id));
+        }
+        let sealed = seal(&self.store.sealer, &record)?;
+        self.changes.push((self.next, sealed.clone()));
+        self.next += 1;
+        let written = Written {
+            before,
+            sealed,
+            record,
+        };
+        self.written.insert(field(kind, id), written);
+        Ok(())
+    }
+}
