@@ -1,11 +1,14 @@
-//! The promises of the embedded store, on real files: its rules, under races too, what is on disk, and what a kill
-//! leaves behind. The data plane's view of it is tested elsewhere.
+//! The promises of the stores, on real files and on a real Redis: their rules, under races too, what is on disk, and what
+//! a kill leaves behind. The data plane's view of them is tested elsewhere.
 
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
     reason = "in a test each of them is the test failing"
 )]
+
+mod homes;
+mod redis_only;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,6 +17,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
+use homes::{Home, InFile, InRedis, Kept};
 use keygate::control::socket::{ControlClient, ControlSocket};
 use keygate::control::{KeyService, KeyView, Request, Response};
 use keygate::keys::rules::{Limits, Name, Refusal};
@@ -26,12 +30,12 @@ use keygate::store::{
     Changes, EmbeddedStore, Issued, NewKey, NewKeyOf, NewUser, Store, StoreError,
 };
 
-struct Home {
+struct Folder {
     folder: tempfile::TempDir,
     root_key: RootKey,
 }
 
-impl Home {
+impl Folder {
     fn new() -> Self {
         Self {
             folder: tempfile::tempdir().unwrap(),
@@ -96,11 +100,11 @@ fn import(secret: &str, mut key: NewKey) -> NewKey {
     key
 }
 
-fn org(store: &EmbeddedStore) -> (Org, Issued) {
+fn org(store: &dyn Kept) -> (Org, Issued) {
     store.create_org(name("acme"), Actor::Operator).unwrap()
 }
 
-fn user(store: &EmbeddedStore, org: &Org, handle: &str) -> User {
+fn user(store: &dyn Kept, org: &Org, handle: &str) -> User {
     store
         .create_user(NewUser {
             org: org.id,
@@ -119,7 +123,7 @@ fn refusal<T: std::fmt::Debug>(outcome: Result<T, StoreError>) -> Refusal {
     }
 }
 
-fn is_active(store: &EmbeddedStore, key: &Key) -> bool {
+fn is_active(store: &dyn Kept, key: &Key) -> bool {
     let key = store.key(key.id).unwrap().unwrap();
     let by_owner = key
         .owner
@@ -127,11 +131,94 @@ fn is_active(store: &EmbeddedStore, key: &Key) -> bool {
     key.revoked.is_none() && !by_owner
 }
 
-#[test]
-fn an_org_has_one_to_five_api_keys() {
-    let home = Home::new();
+/// What holds in every home, in each of them.
+macro_rules! in_every_home {
+    ($($promise:ident,)*) => {
+        mod in_file {
+            $(#[test]
+            fn $promise() {
+                super::$promise(&super::InFile::new());
+            })*
+        }
+
+        mod in_redis {
+            $(#[test]
+            fn $promise() {
+                super::$promise(&super::InRedis::new());
+            })*
+        }
+    };
+}
+
+in_every_home! {
+    an_org_has_one_to_five_api_keys,
+    names_are_unique_among_active_keys_of_one_kind_and_owner,
+    of_racing_creates_of_one_name_exactly_one_wins,
+    of_racing_creates_at_the_limit_exactly_one_wins,
+    disabling_a_user_revokes_their_application_keys_for_good_and_nothing_else,
+    keys_killed_with_their_owner_no_longer_count,
+    a_disabled_org_is_given_nothing_and_loses_what_is_revoked,
+    a_known_secret_cannot_be_imported_again_not_even_after_it_was_revoked,
+    everything_is_found_by_what_it_is_called,
+}
+
+fn everything_is_found_by_what_it_is_called(home: &dyn Home) {
     let store = home.open();
-    let (org, first) = org(&store);
+    let made = store
+        .found(name("acme"), name("ann@acme.example"), Actor::Operator)
+        .unwrap();
+    let (other, _) = store.create_org(name("other"), Actor::Operator).unwrap();
+    let same = user(&*store, &other, "ann@acme.example");
+    let deploys = store
+        .create_service_account(made.org.id, name("deploys"), Role::Standard)
+        .unwrap();
+    let store = {
+        drop(store);
+        home.open()
+    };
+    assert_eq!(store.org(made.org.id).unwrap(), Some(made.org.clone()));
+    assert_eq!(store.org_named("acme").unwrap(), Some(made.org.clone()));
+    assert_eq!(store.org_named("nobody").unwrap(), None);
+    let mut orgs = vec![made.org.clone(), other.clone()];
+    orgs.sort_by_key(|org| org.id);
+    assert_eq!(store.orgs().unwrap(), orgs);
+
+    let ids = |users: Vec<User>| {
+        let mut ids: Vec<UserId> = users.into_iter().map(|user| user.id).collect();
+        ids.sort();
+        ids
+    };
+    let sorted = |mut ids: Vec<UserId>| {
+        ids.sort();
+        ids
+    };
+    assert_eq!(store.user(deploys.id).unwrap(), Some(deploys.clone()));
+    assert_eq!(
+        ids(store.users_of(made.org.id).unwrap()),
+        sorted(vec![made.user.id, deploys.id])
+    );
+    assert_eq!(
+        ids(store.users_named("ann@acme.example").unwrap()),
+        sorted(vec![made.user.id, same.id])
+    );
+    assert_eq!(ids(store.users_named("deploys").unwrap()), [deploys.id]);
+    let by_handle = store.users_named(&deploys.id.to_string()).unwrap();
+    assert_eq!(ids(by_handle), [deploys.id]);
+    assert_eq!(ids(store.users_named("nobody").unwrap()), []);
+
+    let keys = store.keys_of(made.org.id).unwrap();
+    assert_eq!(keys, [made.api_key.key, made.application_key.key]);
+    for key in &keys {
+        assert_eq!(store.key(key.id).unwrap().as_ref(), Some(key));
+    }
+    let secret = made.application_key.secret.expose().as_bytes();
+    assert_eq!(store.key_of_secret(secret).unwrap().unwrap().id, keys[1].id);
+    assert_eq!(store.key_of_secret(b"unknown").unwrap(), None);
+}
+
+fn an_org_has_one_to_five_api_keys(home: &dyn Home) {
+    let store = home.open();
+    let (org, first) = org(&*store);
     assert_eq!(
         refusal(store.revoke_key(first.key.id, Actor::Operator)),
         Refusal::TooFew {
@@ -157,17 +244,15 @@ fn an_org_has_one_to_five_api_keys() {
     store.create_key(api_key(org.id, "key 6")).unwrap();
     let active = store.keys_of(org.id).unwrap();
     assert_eq!(
-        active.iter().filter(|key| is_active(&store, key)).count(),
+        active.iter().filter(|key| is_active(&*store, key)).count(),
         6
     );
 }
 
-#[test]
-fn names_are_unique_among_active_keys_of_one_kind_and_owner() {
-    let home = Home::new();
+fn names_are_unique_among_active_keys_of_one_kind_and_owner(home: &dyn Home) {
     let store = home.open();
-    let (org, first) = org(&store);
-    let (ann, bob) = (user(&store, &org, "ann"), user(&store, &org, "bob"));
+    let (org, first) = org(&*store);
+    let (ann, bob) = (user(&*store, &org, "ann"), user(&*store, &org, "bob"));
     assert!(matches!(
         refusal(store.create_key(api_key(org.id, "default"))),
         Refusal::NameTaken { .. }
@@ -197,11 +282,9 @@ fn names_are_unique_among_active_keys_of_one_kind_and_owner() {
     assert_eq!(store.orgs().unwrap().len(), 1);
 }
 
-#[test]
-fn of_racing_creates_of_one_name_exactly_one_wins() {
-    let home = Home::new();
-    let store = Arc::new(home.open());
-    let (org, _) = org(&store);
+fn of_racing_creates_of_one_name_exactly_one_wins(home: &dyn Home) {
+    let store = home.open();
+    let (org, _) = org(&*store);
     for round in 0..20 {
         let start = Arc::new(Barrier::new(4));
         let racers: Vec<_> = (0..4)
@@ -226,11 +309,9 @@ fn of_racing_creates_of_one_name_exactly_one_wins() {
     assert_eq!(store.keys_of(org.id).unwrap().len(), 21);
 }
 
-#[test]
-fn of_racing_creates_at_the_limit_exactly_one_wins() {
-    let home = Home::new();
-    let store = Arc::new(home.open());
-    let (org, _) = org(&store);
+fn of_racing_creates_at_the_limit_exactly_one_wins(home: &dyn Home) {
+    let store = home.open();
+    let (org, _) = org(&*store);
     for number in 2..=4 {
         store
             .create_key(api_key(org.id, &format!("key {number}")))
@@ -255,19 +336,17 @@ fn of_racing_creates_at_the_limit_exactly_one_wins() {
     assert_eq!(won, 1);
 }
 
-#[test]
-fn disabling_a_user_revokes_their_application_keys_for_good_and_nothing_else() {
-    let home = Home::new();
+fn disabling_a_user_revokes_their_application_keys_for_good_and_nothing_else(home: &dyn Home) {
     let store = home.open();
-    let (org, first) = org(&store);
-    let (ann, bob) = (user(&store, &org, "ann"), user(&store, &org, "bob"));
+    let (org, first) = org(&*store);
+    let (ann, bob) = (user(&*store, &org, "ann"), user(&*store, &org, "bob"));
     let anns = store.create_key(application_key(ann.id, "laptop")).unwrap();
     let bobs = store.create_key(application_key(bob.id, "laptop")).unwrap();
 
     store.set_user_disabled(ann.id, true).unwrap();
-    assert!(!is_active(&store, &anns.key));
-    assert!(is_active(&store, &bobs.key));
-    assert!(is_active(&store, &first.key));
+    assert!(!is_active(&*store, &anns.key));
+    assert!(is_active(&*store, &bobs.key));
+    assert!(is_active(&*store, &first.key));
     assert_eq!(
         refusal(store.create_key(application_key(ann.id, "new"))),
         Refusal::OwnerDisabled
@@ -278,22 +357,20 @@ fn disabling_a_user_revokes_their_application_keys_for_good_and_nothing_else() {
     ));
 
     store.set_user_disabled(ann.id, false).unwrap();
-    assert!(!is_active(&store, &anns.key));
+    assert!(!is_active(&*store, &anns.key));
     let new = store.create_key(application_key(ann.id, "laptop")).unwrap();
-    assert!(is_active(&store, &new.key));
-    assert!(!is_active(&store, &anns.key));
+    assert!(is_active(&*store, &new.key));
+    assert!(!is_active(&*store, &anns.key));
 }
 
-#[test]
-fn keys_killed_with_their_owner_no_longer_count() {
-    let home = Home::new();
+fn keys_killed_with_their_owner_no_longer_count(home: &dyn Home) {
     let limits = Limits {
         application_keys_per_user_max: 2,
         ..Limits::default()
     };
-    let store = EmbeddedStore::open(&home.file(), &home.root_key, limits).unwrap();
-    let (org, _) = org(&store);
-    let ann = user(&store, &org, "ann");
+    let store = home.open_with(limits);
+    let (org, _) = org(&*store);
+    let ann = user(&*store, &org, "ann");
     for round in 0..2 {
         store.create_key(application_key(ann.id, "a")).unwrap();
         store.create_key(application_key(ann.id, "b")).unwrap();
@@ -309,11 +386,9 @@ fn keys_killed_with_their_owner_no_longer_count() {
     }
 }
 
-#[test]
-fn a_disabled_org_is_given_nothing_and_loses_what_is_revoked() {
-    let home = Home::new();
+fn a_disabled_org_is_given_nothing_and_loses_what_is_revoked(home: &dyn Home) {
     let store = home.open();
-    let (org, _) = org(&store);
+    let (org, _) = org(&*store);
     let token = store.create_key(client_token(org.id, "shop")).unwrap();
     store.set_org_disabled(org.id, true).unwrap();
     assert_eq!(
@@ -325,11 +400,9 @@ fn a_disabled_org_is_given_nothing_and_loses_what_is_revoked() {
     store.create_key(api_key(org.id, "second")).unwrap();
 }
 
-#[test]
-fn a_known_secret_cannot_be_imported_again_not_even_after_it_was_revoked() {
-    let home = Home::new();
+fn a_known_secret_cannot_be_imported_again_not_even_after_it_was_revoked(home: &dyn Home) {
     let store = home.open();
-    let (org, _) = org(&store);
+    let (org, _) = org(&*store);
     let secret = "0123456789abcdef0123456789abcdef";
     let key = store
         .create_key(import(secret, api_key(org.id, "moved")))
@@ -349,7 +422,7 @@ fn a_known_secret_cannot_be_imported_again_not_even_after_it_was_revoked() {
 
 #[test]
 fn another_root_key_is_refused_and_changes_nothing() {
-    let home = Home::new();
+    let home = Folder::new();
     let (org, _) = org(&home.open());
     let before = fs::read(home.file()).unwrap();
     let other = RootKey::from_hex(&"5b".repeat(32)).unwrap();
@@ -365,7 +438,7 @@ fn another_root_key_is_refused_and_changes_nothing() {
 
 #[test]
 fn a_store_that_is_open_is_locked_for_others() {
-    let home = Home::new();
+    let home = Folder::new();
     let _store = home.open();
     let error = EmbeddedStore::open(&home.file(), &home.root_key, Limits::default()).unwrap_err();
     assert!(matches!(error, StoreError::Locked { .. }), "{error:?}");
@@ -373,7 +446,7 @@ fn a_store_that_is_open_is_locked_for_others() {
 
 #[test]
 fn a_file_that_is_no_store_is_refused_and_left_alone() {
-    let home = Home::new();
+    let home = Folder::new();
     fs::write(home.file(), b"somebody's notes").unwrap();
     assert!(EmbeddedStore::open(&home.file(), &home.root_key, Limits::default()).is_err());
     assert_eq!(fs::read(home.file()).unwrap(), b"somebody's notes");
@@ -382,7 +455,7 @@ fn a_file_that_is_no_store_is_refused_and_left_alone() {
 #[test]
 fn neither_secrets_nor_the_root_key_are_on_disk() {
     use std::os::unix::fs::PermissionsExt as _;
-    let home = Home::new();
+    let home = Folder::new();
     let store = home.open();
     let (org, first) = org(&store);
     let ann = user(&store, &org, "ann");
@@ -428,7 +501,7 @@ fn replay(records: Vec<Record>) -> BTreeMap<String, Record> {
 
 #[test]
 fn the_changes_replayed_are_the_snapshot_and_survive_a_restart() {
-    let home = Home::new();
+    let home = Folder::new();
     let store = home.open();
     let (org, first) = org(&store);
     let ann = user(&store, &org, "ann");
@@ -469,7 +542,7 @@ async fn apply(service: &KeyService, request: Request) -> Response {
 
 #[tokio::test]
 async fn a_change_is_in_the_table_when_its_operation_returns() {
-    let home = Home::new();
+    let home = Folder::new();
     let store = Arc::new(Store::Embedded(home.open()));
     let (org, first) = org(embedded(&store));
     let table = Arc::new(KeyTable::new(Instant::now()));
@@ -519,7 +592,7 @@ async fn a_change_is_in_the_table_when_its_operation_returns() {
 #[tokio::test]
 async fn the_control_socket_serves_only_its_owner_and_replaces_a_dead_one() {
     use std::os::unix::fs::PermissionsExt as _;
-    let home = Home::new();
+    let home = Folder::new();
     let store = Arc::new(Store::Embedded(home.open()));
     let path = home.folder.path().join("control.sock");
     assert!(ControlClient::connect(&path).await.unwrap().is_none());
@@ -717,7 +790,7 @@ fn the_commands_make_show_and_revoke_keys() {
 
 #[test]
 fn commands_say_so_when_the_store_is_open_and_nobody_serves_it() {
-    let home = Home::new();
+    let home = Folder::new();
     let dir = home.folder.path();
     run_json(dir, &["orgs", "create", "acme"], "");
     let root_key = keygate::store::root_key(None, &dir.join("root.key"), &home.file()).unwrap();
@@ -729,7 +802,7 @@ fn commands_say_so_when_the_store_is_open_and_nobody_serves_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_reach_a_running_server_and_are_in_force_when_they_return() {
-    let home = Home::new();
+    let home = Folder::new();
     let dir = home.folder.path().to_owned();
     let store = Arc::new(Store::Embedded(home.open()));
     let table = Arc::new(KeyTable::new(Instant::now()));

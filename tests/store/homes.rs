@@ -1,0 +1,227 @@
+//! Where the stores of these tests are: a file in a folder of its own, or a prefix of its own in a Redis that is started
+//! here and ends with the tests. It tests nothing.
+
+use std::io::Write as _;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
+
+use keygate::config::{Redis, RedisMode, RedisUrl};
+use keygate::keys::rules::{Limits, Name};
+use keygate::keys::secret::RootKey;
+use keygate::keys::{Actor, Key, KeyId, Org, OrgId, Role, User, UserId};
+use keygate::store::redis::{Purpose, RedisStore};
+use keygate::store::{EmbeddedStore, Founded, Issued, NewKey, NewUser, StoreError};
+
+macro_rules! kept {
+    ($($name:ident($($argument:ident: $of:ty),*) -> $result:ty;)*) => {
+        /// The operations that every store has.
+        pub trait Kept: Send + Sync {
+            $(fn $name(&self $(, $argument: $of)*) -> $result;)*
+        }
+
+        impl Kept for EmbeddedStore {
+            $(fn $name(&self $(, $argument: $of)*) -> $result {
+                Self::$name(self $(, $argument)*)
+            })*
+        }
+
+        impl Kept for RedisStore {
+            $(fn $name(&self $(, $argument: $of)*) -> $result {
+                Self::$name(self $(, $argument)*)
+            })*
+        }
+    };
+}
+
+kept! {
+    create_org(name: Name, by: Actor) -> Result<(Org, Issued), StoreError>;
+    found(org: Name, handle: Name, by: Actor) -> Result<Founded, StoreError>;
+    set_org_disabled(id: OrgId, disabled: bool) -> Result<Org, StoreError>;
+    create_user(user: NewUser) -> Result<User, StoreError>;
+    create_service_account(org: OrgId, name: Name, role: Role) -> Result<User, StoreError>;
+    set_user_disabled(id: UserId, disabled: bool) -> Result<User, StoreError>;
+    create_key(key: NewKey) -> Result<Issued, StoreError>;
+    revoke_key(id: KeyId, by: Actor) -> Result<Key, StoreError>;
+    org(id: OrgId) -> Result<Option<Org>, StoreError>;
+    org_named(name: &str) -> Result<Option<Org>, StoreError>;
+    orgs() -> Result<Vec<Org>, StoreError>;
+    user(id: UserId) -> Result<Option<User>, StoreError>;
+    users_of(org: OrgId) -> Result<Vec<User>, StoreError>;
+    users_named(text: &str) -> Result<Vec<User>, StoreError>;
+    key(id: KeyId) -> Result<Option<Key>, StoreError>;
+    keys_of(org: OrgId) -> Result<Vec<Key>, StoreError>;
+    key_of_secret(secret: &[u8]) -> Result<Option<Key>, StoreError>;
+}
+
+/// A place for one store.
+pub trait Home {
+    fn open_with(&self, limits: Limits) -> Arc<dyn Kept>;
+
+    fn open(&self) -> Arc<dyn Kept> {
+        self.open_with(Limits::default())
+    }
+}
+
+pub fn root_key() -> RootKey {
+    RootKey::from_hex(&"5a".repeat(32)).unwrap()
+}
+
+/// A file.
+pub struct InFile(tempfile::TempDir);
+
+impl InFile {
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+}
+
+impl Home for InFile {
+    fn open_with(&self, limits: Limits) -> Arc<dyn Kept> {
+        let file = self.0.path().join("keygate.redb");
+        Arc::new(EmbeddedStore::open(&file, &root_key(), limits).unwrap())
+    }
+}
+
+/// A redis-server. It ends with the value, or with the process of the tests.
+pub struct RedisServer {
+    pub port: u16,
+    keeper: Child,
+    folder: tempfile::TempDir,
+}
+
+impl RedisServer {
+    pub fn start(options: &[&str]) -> Self {
+        // Another process may take the port between its choice and its use.
+        for _ in 0..10 {
+            if let Some(server) = Self::try_start(options) {
+                return server;
+            }
+        }
+        panic!(
+            "redis-server does not start. The tests of the store need it: run tests/run, or apt-get install redis-server"
+        );
+    }
+
+    fn try_start(options: &[&str]) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        // A shell keeps the server, for as long as it hears of us.
+        let script = r#"redis-server "$@" >/dev/null 2>&1 & server=$!
+            cat >/dev/null; kill -9 $server"#;
+        let keeper = Command::new("sh")
+            .args(["-c", script, "sh"])
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
+            .args(["--save", "", "--appendonly", "no", "--dir"])
+            .arg(folder.path())
+            .args(options)
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let server = Self {
+            port,
+            keeper,
+            folder,
+        };
+        let patience = Instant::now() + Duration::from_secs(5);
+        while Instant::now() < patience {
+            if server.answers() {
+                return Some(server);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        None
+    }
+
+    fn answers(&self) -> bool {
+        use std::io::Read as _;
+        let Ok(mut stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)) else {
+            return false;
+        };
+        let mut first = [0];
+        stream.write_all(b"PING\r\n").is_ok() && stream.read_exact(&mut first).is_ok()
+    }
+
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
+    pub fn client(&self) -> redis::Connection {
+        redis::Client::open(format!("redis://127.0.0.1:{}", self.port))
+            .unwrap()
+            .get_connection()
+            .unwrap()
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        drop(self.keeper.stdin.take());
+        let _ = self.keeper.wait();
+    }
+}
+
+/// The server that most tests share, each under a prefix of its own.
+pub static SHARED: LazyLock<RedisServer> = LazyLock::new(|| RedisServer::start(&[]));
+
+/// How a store on this port of this machine is configured.
+pub fn config(port: u16, prefix: &str) -> Redis {
+    Redis {
+        servers: vec![url(port)],
+        mode: RedisMode::Single,
+        sentinel_master: None,
+        username: None,
+        password: None,
+        sentinel_password: None,
+        ca_file: None,
+        read_from: Vec::new(),
+        prefix: prefix.to_owned(),
+        connect_timeout: Duration::from_secs(1),
+        response_timeout: Duration::from_secs(2),
+        changes_kept: 10_000,
+        node_name: None,
+    }
+}
+
+pub fn url(port: u16) -> RedisUrl {
+    format!("redis://127.0.0.1:{port}").parse().unwrap()
+}
+
+/// A prefix in a Redis.
+pub struct InRedis {
+    pub config: Redis,
+}
+
+impl InRedis {
+    pub fn new() -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self {
+            config: config(SHARED.port, &format!("test-{number}")),
+        }
+    }
+
+    pub fn connect(&self) -> RedisStore {
+        RedisStore::connect(&self.config, &root_key(), Limits::default(), Purpose::Make).unwrap()
+    }
+
+    pub fn client(&self) -> redis::Connection {
+        SHARED.client()
+    }
+
+    pub fn key(&self, partition: usize, rest: &str) -> String {
+        format!("{{{}:{partition}}}:{rest}", self.config.prefix)
+    }
+}
+
+impl Home for InRedis {
+    fn open_with(&self, limits: Limits) -> Arc<dyn Kept> {
+        Arc::new(RedisStore::connect(&self.config, &root_key(), limits, Purpose::Make).unwrap())
+    }
+}
