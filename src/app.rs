@@ -145,8 +145,11 @@ impl App {
         };
 
         make_private_folder(&config.store.data_dir)?;
-        let store = Arc::new(store::open(&config.store, &config.rules)?);
-        let fingerprinter = Arc::new(LateFingerprinter::known(store.fingerprinter()));
+        let store = Arc::new(store::open(&config.store, &config.rules, false)?);
+        let fingerprinter = Arc::new(LateFingerprinter::unknown());
+        if let Some(known) = store.fingerprinter() {
+            fingerprinter.learn(known);
+        }
         let table = Arc::new(KeyTable::new(Instant::now()));
         let sync = Sync::start(Arc::clone(&store), Arc::clone(&table), ends())?;
         let keys = KeyService::serving(store, &sync);

@@ -89,14 +89,14 @@ fn config(at: &At) -> Result<Config, Failed> {
 
 /// The store itself, or `None` while another process has it open.
 fn open(config: &Config, makes_store: bool) -> Result<Option<Store>, Failed> {
-    if !makes_store && !config.store.database().exists() {
+    if !makes_store && !config.store.uses_redis() && !config.store.database().exists() {
         let sentence = format!(
             "there is no store in {0}: make one with `keygate init --data-dir {0}`",
             config.store.data_dir.display()
         );
         return Err((sentence, 1));
     }
-    match store::open(&config.store, &config.rules) {
+    match store::open(&config.store, &config.rules, makes_store) {
         Ok(store) => Ok(Some(store)),
         Err(StoreError::Locked { .. }) => Ok(None),
         Err(error) => Err((error.to_string(), 1)),

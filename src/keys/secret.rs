@@ -246,13 +246,6 @@ impl LateFingerprinter {
         }
     }
 
-    /// Known from the start.
-    pub fn known(fingerprinter: Fingerprinter) -> Self {
-        let late = Self::unknown();
-        late.learn(fingerprinter);
-        late
-    }
-
     /// Makes it known. Only the first call counts: a store never changes its function.
     pub fn learn(&self, fingerprinter: Fingerprinter) {
         let _ = self.known.set(fingerprinter);

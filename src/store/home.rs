@@ -1,10 +1,11 @@
 //! The store, whichever home it has: the operations that both offer, by one name each. It does nothing of its own.
 
-use uuid::Uuid;
+use std::sync::Arc;
 
 use super::embedded::EmbeddedStore;
+use super::fleet::FleetStore;
 use super::{Founded, Issued, NewKey, NewUser, StoreError};
-use crate::keys::rules::{Limits, Name};
+use crate::keys::rules::Name;
 use crate::keys::secret::Fingerprinter;
 use crate::keys::{Actor, Key, KeyId, Org, OrgId, Role, User, UserId};
 
@@ -13,6 +14,18 @@ use crate::keys::{Actor, Key, KeyId, Org, OrgId, Role, User, UserId};
 pub enum Store {
     /// In a file of this machine, for one process.
     Embedded(EmbeddedStore),
+    /// In Redis, for every node of a fleet.
+    Redis(Arc<FleetStore>),
+}
+
+impl Store {
+    /// Its fingerprint function; `None` while a fleet's store has not been reached.
+    pub fn fingerprinter(&self) -> Option<Fingerprinter> {
+        match self {
+            Self::Embedded(store) => Some(store.fingerprinter()),
+            Self::Redis(store) => store.reached().map(|store| store.fingerprinter()),
+        }
+    }
 }
 
 /// Hands each operation to the home. They block: call them where that is allowed.
@@ -23,6 +36,7 @@ macro_rules! operations {
             pub fn $name(&self $(, $argument: $of)*) -> $result {
                 match self {
                     Self::Embedded(store) => store.$name($($argument),*),
+                    Self::Redis(store) => store.reach()?.$name($($argument),*),
                 }
             })*
         }
@@ -30,12 +44,6 @@ macro_rules! operations {
 }
 
 operations! {
-    /// Tells this store from every other one.
-    identity() -> Uuid;
-    /// Its fingerprint function.
-    fingerprinter() -> Fingerprinter;
-    /// The rules about numbers that it holds.
-    limits() -> &Limits;
     /// Makes an org together with its first API key, so that an org has at least one at any time.
     ///
     /// # Errors

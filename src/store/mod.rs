@@ -2,6 +2,7 @@
 //! nothing of requests, sockets or pages.
 
 mod embedded;
+pub mod fleet;
 mod home;
 pub mod redis;
 mod root_key;
@@ -12,6 +13,7 @@ mod writing;
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use compact_str::CompactString;
 use ipnet::IpNet;
@@ -23,23 +25,33 @@ use crate::keys::{
 };
 
 pub use embedded::EmbeddedStore;
+pub use fleet::FleetStore;
 pub use home::Store;
 pub use root_key::root_key;
 
-/// Opens the store that a configuration names, or makes it and, where none is given, its root key.
+/// Opens the store that a configuration names. With `makes`, it is made where there is none, and its root key with it; a
+/// file is made in any case. A fleet's store is reached when it is first asked for something, unless it is to be made.
 ///
 /// # Errors
-/// As [`root_key`] and [`EmbeddedStore::open`].
-pub fn open(config: &StoreConfig, rules: &Rules) -> Result<Store, StoreError> {
-    let database = config.database();
-    let given = config.root_key.as_ref().map(|secret| secret.expose());
-    let root_key = root_key(given, &config.root_key_file(), &database)?;
+/// As [`root_key`] and [`EmbeddedStore::open`]; as [`fleet::FleetStore`].
+pub fn open(config: &StoreConfig, rules: &Rules, makes: bool) -> Result<Store, StoreError> {
     let limits = Limits {
         api_keys_per_org_min: rules.api_keys_per_org_min,
         api_keys_per_org_max: rules.api_keys_per_org_max,
         application_keys_per_user_max: rules.application_keys_per_user_max,
         client_tokens_per_org_max: rules.client_tokens_per_org_max,
     };
+    if config.uses_redis() {
+        let store = if makes {
+            FleetStore::make(config, limits)?
+        } else {
+            FleetStore::new(config, limits)?
+        };
+        return Ok(Store::Redis(Arc::new(store)));
+    }
+    let database = config.database();
+    let given = config.root_key.as_ref().map(|secret| secret.expose());
+    let root_key = root_key(given, &config.root_key_file(), &database)?;
     EmbeddedStore::open(&database, &root_key, limits).map(Store::Embedded)
 }
 
@@ -317,7 +329,7 @@ impl fmt::Display for StoreError {
             ),
             Self::RootKeyMissing { path, store } => write!(
                 f,
-                "the store {} exists but its root key {} does not: put the root key back from its backup, or set store.root_key",
+                "there is no root key {1} for the store {0}: put the one it was made with there, or set store.root_key",
                 store.display(),
                 path.display()
             ),

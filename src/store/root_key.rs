@@ -40,6 +40,24 @@ pub fn root_key(given: Option<&str>, file: &Path, database: &Path) -> Result<Roo
     }
 }
 
+/// The root key of a store that others have made: the one given, or the one in `file`.
+///
+/// # Errors
+/// When the key is malformed, missing, readable by others, or the file cannot be used.
+pub fn existing_root_key(
+    given: Option<&str>,
+    file: &Path,
+    store: &Path,
+) -> Result<RootKey, StoreError> {
+    if given.is_none() && !file.exists() {
+        return Err(StoreError::RootKeyMissing {
+            path: file.to_owned(),
+            store: store.to_owned(),
+        });
+    }
+    root_key(given, file, store)
+}
+
 fn read(file: &Path) -> Result<RootKey, StoreError> {
     let mode = fs::metadata(file)
         .map_err(io_error(file))?

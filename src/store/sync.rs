@@ -34,7 +34,12 @@ impl Sync {
         table: Arc<KeyTable>,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> Result<Self, StoreError> {
-        let Store::Embedded(embedded) = &*store;
+        let Store::Embedded(embedded) = &*store else {
+            return Err(StoreError::NotNow {
+                server: "Redis".to_owned(),
+                why: "no node follows it yet".to_owned(),
+            });
+        };
         // Subscribed before the snapshot: a change between the two wakes the task.
         let mut revisions = embedded.revisions();
         let position = load(embedded, &table)?;
@@ -51,9 +56,9 @@ impl Sync {
                 }
                 let position = *sender.borrow();
                 let (store, table) = (Arc::clone(&store), Arc::clone(&table));
-                let outcome = spawn_blocking(move || {
-                    let Store::Embedded(embedded) = &*store;
-                    catch_up(embedded, &table, position)
+                let outcome = spawn_blocking(move || match &*store {
+                    Store::Embedded(embedded) => catch_up(embedded, &table, position),
+                    Store::Redis(_) => Ok(position),
                 })
                 .await;
                 // A store that cannot be read leaves the table's age growing, which is what the view's age metric, the

@@ -53,7 +53,9 @@ impl Folder {
 }
 
 fn embedded(store: &Store) -> &EmbeddedStore {
-    let Store::Embedded(embedded) = store;
+    let Store::Embedded(embedded) = store else {
+        panic!("it is in a file")
+    };
     embedded
 }
 
