@@ -17,7 +17,8 @@ use tower::limit::GlobalConcurrencyLimitLayer;
 
 use crate::drain::Signal;
 use crate::keys::KeyTable;
-use crate::telemetry::{self, WorkerCounters};
+use crate::keys::usage::UsageCounts;
+use crate::telemetry::{self, UsageCounters, WorkerCounters};
 
 /// The most requests answered at once; scrapers and probes are few.
 const REQUESTS_AT_ONCE: usize = 32;
@@ -28,6 +29,8 @@ pub struct Views {
     pub table: Arc<KeyTable>,
     /// The data plane's counters.
     pub counters: Vec<Arc<WorkerCounters>>,
+    /// The uses of keys that wait, and what has become of the others.
+    pub usage: (Arc<UsageCounts>, Arc<UsageCounters>),
     /// The configuration in effect, secrets shown as set or not set.
     pub config: serde_json::Value,
     /// The age beyond which no request is decided any more.
@@ -84,7 +87,10 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
             view.map(|view| view.age),
         );
     });
-    let text = admin.recorder.handle().render() + &telemetry::render(&admin.views.counters);
+    let (uses, flushes) = &admin.views.usage;
+    let text = admin.recorder.handle().render()
+        + &telemetry::render(&admin.views.counters)
+        + &telemetry::usage(flushes, uses.len());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }
 

@@ -19,11 +19,14 @@ use crate::control::socket::ControlSocket;
 use crate::drain::{self, Trigger};
 use crate::keys::KeyTable;
 use crate::keys::secret::LateFingerprinter;
+use crate::keys::usage::UsageCounts;
 pub use crate::proxy::record::{RequestRecord, decision_word, method_word};
 use crate::proxy::recorder::{Onlooker, Sink};
 use crate::proxy::{self, Proxy, StartError};
 use crate::store::sync::Sync;
+use crate::store::usage::UsageFlusher;
 use crate::store::{self, StoreError};
+use crate::telemetry::UsageCounters;
 
 /// How often a drain looks whether the last request has ended.
 const DRAIN_LOOK: Duration = Duration::from_millis(10);
@@ -95,6 +98,7 @@ pub struct App {
     pub keys: KeyService,
     proxy: Proxy,
     sync: Sync,
+    usage: UsageFlusher,
     socket: JoinHandle<()>,
     operator: JoinHandle<()>,
     unready: Trigger,
@@ -152,6 +156,20 @@ impl App {
         }
         let table = Arc::new(KeyTable::new(Instant::now()));
         let sync = Sync::start(Arc::clone(&store), Arc::clone(&table), ends())?;
+        let (usage, usage_counters) = (
+            Arc::new(UsageCounts::default()),
+            Arc::new(UsageCounters::default()),
+        );
+        let flusher = UsageFlusher::start(
+            Arc::clone(&store),
+            Arc::clone(&usage),
+            Arc::clone(&usage_counters),
+            config.store.usage_interval,
+        )
+        .map_err(|error| AppError::Io {
+            what: "cannot start the thread that writes the uses of keys".to_owned(),
+            error,
+        })?;
         let keys = KeyService::serving(store, &sync);
 
         let admin_listener = TcpListener::bind(config.admin.address)
@@ -166,6 +184,7 @@ impl App {
         let proxy = Proxy::start(
             config,
             Arc::clone(&table),
+            Arc::clone(&usage),
             fingerprinter,
             sink(config, records),
             &requests_end,
@@ -180,6 +199,7 @@ impl App {
         let views = admin::Views {
             table,
             counters: proxy.counters.clone(),
+            usage: (usage, usage_counters),
             config: config::describe(config),
             serve_stale_for: config.view.serve_stale_for_intake,
             draining,
@@ -191,6 +211,7 @@ impl App {
             keys,
             proxy,
             sync,
+            usage: flusher,
             socket,
             operator,
             unready,
@@ -228,6 +249,9 @@ impl App {
             .is_err()
         {
             complain("the last records could not be written in time and are lost");
+        }
+        if !self.usage.finish().await {
+            complain("the last uses of keys could not be written in time and are not counted");
         }
         self.stop_the_rest.fire();
         self.sync.ended().await;

@@ -259,3 +259,29 @@ pub fn view(keys: usize, revision: u64, age: Option<Duration>) {
     metrics::gauge!("keygate_view_age_seconds")
         .set(age.map_or(f64::INFINITY, |age| age.as_secs_f64()));
 }
+
+/// What the flusher of uses has done.
+#[derive(Debug, Default)]
+pub struct UsageCounters {
+    /// Flushes that wrote something.
+    pub flushes: AtomicU64,
+    /// Flushes that failed. What they were to write waits for the next one.
+    pub errors: AtomicU64,
+}
+
+/// The flusher's metrics in Prometheus' text form; `waiting` is the number of keys with uses to write.
+pub fn usage(counters: &UsageCounters, waiting: usize) -> String {
+    let flushes = counters.flushes.load(Ordering::Relaxed);
+    let errors = counters.errors.load(Ordering::Relaxed);
+    format!(
+        "# HELP keygate_usage_flushes_total Times that uses of keys were written to the store.\n\
+         # TYPE keygate_usage_flushes_total counter\n\
+         keygate_usage_flushes_total {flushes}\n\
+         # HELP keygate_usage_flush_errors_total Times that they could not be; they wait for the next time.\n\
+         # TYPE keygate_usage_flush_errors_total counter\n\
+         keygate_usage_flush_errors_total {errors}\n\
+         # HELP keygate_usage_waiting Keys whose last uses are not written yet.\n\
+         # TYPE keygate_usage_waiting gauge\n\
+         keygate_usage_waiting {waiting}\n"
+    )
+}

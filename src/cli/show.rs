@@ -88,10 +88,19 @@ fn table(response: &Response, out: &mut impl Write) -> io::Result<()> {
                     key.created_at.clone(),
                     key.expires_at.clone().unwrap_or_else(none),
                     key.revoked_at.clone().unwrap_or_else(none),
+                    last_used(key).to_owned(),
                 ]
             });
             let heads = [
-                "ID", "NAME", "LAST4", "STATUS", "OWNER", "CREATED", "EXPIRES", "REVOKED",
+                "ID",
+                "NAME",
+                "LAST4",
+                "STATUS",
+                "OWNER",
+                "CREATED",
+                "EXPIRES",
+                "REVOKED",
+                "LAST USED",
             ];
             columns(heads, rows, out)
         }
@@ -101,6 +110,10 @@ fn table(response: &Response, out: &mut impl Write) -> io::Result<()> {
 
 fn none() -> String {
     "-".to_owned()
+}
+
+fn last_used(key: &KeyView) -> &str {
+    key.last_used_at.as_deref().unwrap_or("never")
 }
 
 const fn enabled(disabled: bool) -> &'static str {
@@ -217,6 +230,11 @@ fn one_key(key: &KeyView, out: &mut impl Write) -> io::Result<()> {
     )?;
     if let (Some(at), Some(by)) = (&key.revoked_at, &key.revoked_by) {
         fact("revoked", &format!("{at} by {by}"), out)?;
+    }
+    // A key just made has nothing to tell yet.
+    if key.secret.is_none() {
+        fact("last used", last_used(key), out)?;
+        fact("uses", &key.uses.to_string(), out)?;
     }
     fact_if("expires", key.expires_at.as_deref(), out)?;
     let scopes = key.scopes.as_ref().map(|scopes| scopes.join(" "));

@@ -16,6 +16,7 @@ pub use protocol::{Request, Response, SecretText};
 pub use views::{FoundedView, KeyStatus, KeyView, OrgView, UserView, Whoami, time_text};
 
 use crate::keys::rules::{Name, Origin, Refusal};
+use crate::keys::usage::Use;
 use crate::keys::{
     Actor, Key, KeyId, KeyKind, Org, OrgId, Partition, Revision, Role, Secret, Timestamp, User,
     UserId,
@@ -236,13 +237,15 @@ impl Operator<'_> {
             }
             Request::ShowKey { kind, id } => {
                 let key = self.key(kind, &id)?;
-                Response::Key(self.view(&key)?)
+                Response::Key(self.view(&key, self.uses(&key)?)?)
             }
             Request::RevokeKey { kind, id } => {
-                let id = self.key(kind, &id)?.id;
-                let key = self.store.revoke_key(id, by)?;
-                self.changed = Some((id.partition(), key.revision));
-                Response::Key(self.view(&key)?)
+                let key = self.key(kind, &id)?;
+                // Before: once the key is revoked, nothing that cannot be read may make it look as if it were not.
+                let uses = self.uses(&key)?;
+                let key = self.store.revoke_key(key.id, by)?;
+                self.changed = Some((key.id.partition(), key.revision));
+                Response::Key(self.view(&key, uses)?)
             }
             Request::Whoami { secret } => {
                 // A key is found by every byte presented, so nothing is trimmed or parsed here.
@@ -252,7 +255,9 @@ impl Operator<'_> {
                 })?;
                 let org = self.store.org(key.org)?;
                 let owner = self.owner(&key)?;
-                Response::Whoami(Box::new(Whoami::of(&key, org.as_ref(), owner.as_ref())))
+                let uses = self.uses(&key)?;
+                let whoami = Whoami::of(&key, uses, org.as_ref(), owner.as_ref());
+                Response::Whoami(Box::new(whoami))
             }
         })
     }
@@ -298,14 +303,21 @@ impl Operator<'_> {
     ) -> Result<Response, ServiceError> {
         let mut keys = self.store.keys_of(org)?;
         keys.retain(|key| key.kind == kind && (owner.is_none() || key.owner == owner));
+        let ids: Vec<KeyId> = keys.iter().map(|key| key.id).collect();
+        let uses = self.store.usage_of(&ids)?;
         keys.iter()
-            .map(|key| self.view(key))
+            .zip(uses)
+            .map(|(key, uses)| self.view(key, uses))
             .collect::<Result<_, _>>()
             .map(Response::Keys)
     }
 
-    fn view(&self, key: &Key) -> Result<KeyView, ServiceError> {
-        Ok(KeyView::of(key, self.owner(key)?.as_ref()))
+    fn view(&self, key: &Key, uses: Option<Use>) -> Result<KeyView, ServiceError> {
+        Ok(KeyView::of(key, self.owner(key)?.as_ref()).used(uses))
+    }
+
+    fn uses(&self, key: &Key) -> Result<Option<Use>, ServiceError> {
+        Ok(self.store.usage_of(&[key.id])?.into_iter().next().flatten())
     }
 
     fn owner(&self, key: &Key) -> Result<Option<User>, ServiceError> {

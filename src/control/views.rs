@@ -5,6 +5,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::protocol::SecretText;
+use crate::keys::usage::Use;
 use crate::keys::{
     Actor, Key, KeyId, KeyKind, Org, OrgId, Role, Timestamp, User, UserId, UserKind, rules,
 };
@@ -115,6 +116,12 @@ pub struct KeyView {
     pub created_by: String,
     pub revoked_at: Option<String>,
     pub revoked_by: Option<String>,
+    /// The last request that was accepted with it, up to `store.usage_interval` ago.
+    #[serde(default)]
+    pub last_used_at: Option<String>,
+    /// How many were.
+    #[serde(default)]
+    pub uses: u64,
     pub expires_at: Option<String>,
     pub scopes: Option<Vec<String>>,
     pub allowed_addresses: Vec<IpNet>,
@@ -148,6 +155,8 @@ impl KeyView {
             created_by: actor_text(key.created_by),
             revoked_at: revoked_at.map(time_text),
             revoked_by,
+            last_used_at: None,
+            uses: 0,
             expires_at: key.expires_at.map(time_text),
             scopes: key
                 .scopes
@@ -159,6 +168,14 @@ impl KeyView {
                 .iter()
                 .map(|origin| origin.as_str().to_owned())
                 .collect(),
+        }
+    }
+
+    pub(super) fn used(self, uses: Option<Use>) -> Self {
+        Self {
+            last_used_at: uses.map(|uses| time_text(uses.last_used)),
+            uses: uses.map_or(0, |uses| uses.count),
+            ..self
         }
     }
 
@@ -208,8 +225,13 @@ pub struct Whoami {
 }
 
 impl Whoami {
-    pub(super) fn of(key: &Key, org: Option<&Org>, owner: Option<&User>) -> Self {
-        let view = KeyView::of(key, owner);
+    pub(super) fn of(
+        key: &Key,
+        uses: Option<Use>,
+        org: Option<&Org>,
+        owner: Option<&User>,
+    ) -> Self {
+        let view = KeyView::of(key, owner).used(uses);
         let now = jiff::Timestamp::now().as_millisecond();
         let expired = key.expires_at.filter(|expires| expires.0 <= now);
         let refused = if let (Some(at), Some(by)) = (&view.revoked_at, &view.revoked_by) {

@@ -8,6 +8,7 @@ pub mod policy;
 pub mod rules;
 pub mod secret;
 pub mod table;
+pub mod usage;
 
 use std::fmt;
 

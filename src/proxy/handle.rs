@@ -175,7 +175,7 @@ async fn steps(
     Ok(Reply::Own(own))
 }
 
-/// Asks the one policy, and notes what it said.
+/// Asks the one policy, and notes what it said and which keys were used.
 fn decide(
     shared: &Shared,
     route: &Route,
@@ -189,10 +189,11 @@ fn decide(
     let since_epoch = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
+    let now = Timestamp(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX));
     let circumstances = Circumstances {
         view,
         staleness: &shared.staleness,
-        now: Timestamp(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)),
+        now,
         address: identity.client,
         origin: headers
             .get(header::ORIGIN)
@@ -204,6 +205,9 @@ fn decide(
         &shared.table.read(),
         &circumstances,
     );
+    if let Ok(principal) = &verdict {
+        shared.usage.accepted(principal, now);
+    }
     open.decided(&verdict, &route.access, view, asked.elapsed());
     verdict.map_err(|denial| No {
         refusal: match denial.reason {

@@ -31,6 +31,7 @@ use crate::drain::{self, Signal, Trigger};
 use crate::keys::KeyTable;
 use crate::keys::policy::Staleness;
 use crate::keys::secret::LateFingerprinter;
+use crate::keys::usage::UsageCounts;
 use crate::telemetry::WorkerCounters;
 use recorder::{Recorder, Sink};
 use route::Routes;
@@ -89,6 +90,7 @@ impl Proxy {
     pub fn start(
         config: &Config,
         table: Arc<KeyTable>,
+        usage: Arc<UsageCounts>,
         fingerprinter: Arc<LateFingerprinter>,
         sink: Sink,
         draining: &Signal,
@@ -114,6 +116,7 @@ impl Proxy {
         let shared = Arc::new(Shared {
             routes: Routes::new(&config.routes),
             table,
+            usage,
             fingerprinter,
             staleness: Staleness {
                 fresh_within: config.view.fresh_within,

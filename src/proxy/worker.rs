@@ -12,15 +12,18 @@ use super::upstream::{Pool, Upstreams};
 use crate::config::{Listen, WhenFull};
 use crate::keys::policy::Staleness;
 use crate::keys::secret::LateFingerprinter;
+use crate::keys::usage::UsageCounts;
 use crate::keys::{KeyTable, Reason};
 use crate::telemetry::{Labels, WorkerCounters};
 
-/// What every worker reads and none writes.
+/// What every worker reads and, but for the uses of keys, none writes.
 pub struct Shared {
     /// The routes.
     pub routes: Routes,
     /// The keys.
     pub table: Arc<KeyTable>,
+    /// How often keys are used.
+    pub usage: Arc<UsageCounts>,
     /// Secret to fingerprint.
     pub fingerprinter: Arc<LateFingerprinter>,
     /// How old the table may be.

@@ -7,6 +7,7 @@ use super::fleet::FleetStore;
 use super::{Founded, Issued, NewKey, NewUser, StoreError};
 use crate::keys::rules::Name;
 use crate::keys::secret::Fingerprinter;
+use crate::keys::usage::Use;
 use crate::keys::{Actor, Key, KeyId, Org, OrgId, Role, User, UserId};
 
 /// Where keys, users and orgs are kept.
@@ -129,4 +130,14 @@ operations! {
     /// # Errors
     /// When the store cannot be read.
     key_of_secret(secret: &[u8]) -> Result<Option<Key>, StoreError>;
+    /// Adds to the uses of keys. That is no change of theirs: it has no revision, and no reader is told.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    flush_usage(uses: &[(KeyId, Use)]) -> Result<(), StoreError>;
+    /// The uses of these keys, in their order; `None` of one that was never used.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    usage_of(ids: &[KeyId]) -> Result<Vec<Option<Use>>, StoreError>;
 }

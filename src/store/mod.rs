@@ -9,6 +9,7 @@ mod root_key;
 pub mod seal;
 pub mod sync;
 mod tables;
+pub mod usage;
 mod writing;
 
 use std::fmt;

@@ -31,6 +31,7 @@ mod memory;
 mod secrets;
 mod sink;
 mod upstreams;
+mod usage;
 mod wire;
 
 use std::time::Duration;

@@ -107,23 +107,17 @@ fn collect(mut from: impl std::io::Read + Send + 'static) -> Arc<Mutex<Vec<u8>>>
     all
 }
 
-impl Program {
-    /// Starts before this upstream, with more lines for the configuration's `[upstreams.default]` and what follows it.
-    pub async fn start(upstream: &str, more: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let data = folder.path().join("data");
-        let data = data.to_str().unwrap();
-        let secrets = found(data);
-        let records = folder.path().join("records.jsonl");
-        let config = folder.path().join("keygate.toml");
-        std::fs::write(
-            &config,
-            format!(
-                "[listen]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"\n[store]\ndata_dir = {data:?}\n\
-                 [record]\nsink = \"file\"\npath = {records:?}\n[upstreams.default]\nurl = {upstream:?}\n{more}\n"
-            ),
-        )
-        .unwrap();
+/// A process that serves, and what it says.
+struct Running {
+    child: Child,
+    address: SocketAddr,
+    admin: SocketAddr,
+    stdout: Arc<Mutex<Vec<u8>>>,
+    stderr: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Running {
+    async fn start(config: &std::path::Path) -> Self {
         let mut child = keygate(&["serve", "-c", config.to_str().unwrap()])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -146,11 +140,61 @@ impl Program {
             child,
             address,
             admin,
-            secrets,
-            folder,
             stdout,
             stderr,
         }
+    }
+}
+
+impl Program {
+    /// Starts before this upstream, with more lines for the configuration's `[upstreams.default]` and what follows it.
+    pub async fn start(upstream: &str, more: &str) -> Self {
+        Self::start_with(upstream, "", more).await
+    }
+
+    /// The same, with more lines for its `[store]`.
+    pub async fn start_with(upstream: &str, store: &str, more: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        let data = data.to_str().unwrap();
+        let secrets = found(data);
+        let records = folder.path().join("records.jsonl");
+        let config = folder.path().join("keygate.toml");
+        std::fs::write(
+            &config,
+            format!(
+                "[listen]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"\n[store]\ndata_dir = {data:?}\n{store}\n\
+                 [record]\nsink = \"file\"\npath = {records:?}\n[upstreams.default]\nurl = {upstream:?}\n{more}\n"
+            ),
+        )
+        .unwrap();
+        let running = Running::start(&config).await;
+        Self {
+            child: running.child,
+            address: running.address,
+            admin: running.admin,
+            secrets,
+            folder,
+            stdout: running.stdout,
+            stderr: running.stderr,
+        }
+    }
+
+    /// Starts it again after its end, on the same folder.
+    pub async fn again(&mut self) {
+        let running = Running::start(&self.folder.path().join("keygate.toml")).await;
+        self.child = running.child;
+        self.address = running.address;
+        self.admin = running.admin;
+        self.stdout = running.stdout;
+        self.stderr = running.stderr;
+    }
+
+    /// What a management command on its store answers.
+    pub fn command(&self, arguments: &[&str]) -> Value {
+        let data = self.data_dir();
+        let at = ["--data-dir", data.to_str().unwrap()];
+        json(&[arguments, &at].concat())
     }
 
     /// Where its records are.

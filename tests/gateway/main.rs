@@ -20,3 +20,4 @@ mod index;
 mod policy;
 mod records;
 mod rules;
+mod usage;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use keygate::config::{Redis, RedisMode, RedisUrl};
 use keygate::keys::rules::{Limits, Name};
 use keygate::keys::secret::RootKey;
+use keygate::keys::usage::Use;
 use keygate::keys::{Actor, Key, KeyId, Org, OrgId, Role, User, UserId};
 use keygate::store::redis::{Purpose, RedisStore};
 use keygate::store::{EmbeddedStore, Founded, Issued, NewKey, NewUser, StoreError};
@@ -54,6 +55,8 @@ kept! {
     key(id: KeyId) -> Result<Option<Key>, StoreError>;
     keys_of(org: OrgId) -> Result<Vec<Key>, StoreError>;
     key_of_secret(secret: &[u8]) -> Result<Option<Key>, StoreError>;
+    flush_usage(uses: &[(KeyId, Use)]) -> Result<(), StoreError>;
+    usage_of(ids: &[KeyId]) -> Result<Vec<Option<Use>>, StoreError>;
 }
 
 /// A place for one store.

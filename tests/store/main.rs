@@ -22,8 +22,10 @@ use keygate::control::socket::{ControlClient, ControlSocket};
 use keygate::control::{KeyService, KeyView, Request, Response};
 use keygate::keys::rules::{Limits, Name, Refusal};
 use keygate::keys::secret::RootKey;
+use keygate::keys::usage::Use;
 use keygate::keys::{
-    Actor, Key, KeyKind, KeyTable, Org, OrgId, Record, Revision, Role, Secret, User, UserId,
+    Actor, Key, KeyKind, KeyTable, Org, OrgId, Record, Revision, Role, Secret, Timestamp, User,
+    UserId,
 };
 use keygate::store::sync::Sync;
 use keygate::store::{
@@ -162,6 +164,7 @@ in_every_home! {
     a_disabled_org_is_given_nothing_and_loses_what_is_revoked,
     a_known_secret_cannot_be_imported_again_not_even_after_it_was_revoked,
     everything_is_found_by_what_it_is_called,
+    uses_add_up_and_the_last_one_counts_in_whatever_order_they_come,
 }
 
 fn everything_is_found_by_what_it_is_called(home: &dyn Home) {
@@ -420,6 +423,30 @@ fn a_known_secret_cannot_be_imported_again_not_even_after_it_was_revoked(home: &
     assert_eq!(refusal(again()), Refusal::SecretKnown);
     let tombstone = store.key_of_secret(secret.as_bytes()).unwrap().unwrap();
     assert!(tombstone.revoked.is_some());
+}
+
+fn uses_add_up_and_the_last_one_counts_in_whatever_order_they_come(home: &dyn Home) {
+    let store = home.open();
+    // Of two orgs, which need not be in one partition.
+    let ids = ["acme", "other"].map(|org| {
+        let (_, issued) = store.create_org(name(org), Actor::Operator).unwrap();
+        issued.key.id
+    });
+    let [used, other] = ids;
+    let uses = |at, count| Use {
+        last_used: Timestamp(at),
+        count,
+    };
+    assert_eq!(store.usage_of(&ids).unwrap(), [None, None]);
+    let first = [(used, uses(1_800_000_000_000, 3)), (other, uses(7, 1))];
+    store.flush_usage(&first).unwrap();
+    // A node whose clock is behind, or that could not write for a while.
+    let late = [(used, uses(1_700_000_000_000, u64::from(u32::MAX)))];
+    store.flush_usage(&late).unwrap();
+    let sum = uses(1_800_000_000_000, u64::from(u32::MAX) + 3);
+    let held = store.usage_of(&[other, used, other]).unwrap();
+    assert_eq!(held, [Some(uses(7, 1)), Some(sum), Some(uses(7, 1))]);
+    assert_eq!(store.usage_of(&[]).unwrap(), []);
 }
 
 #[test]

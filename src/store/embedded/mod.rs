@@ -3,6 +3,7 @@
 
 mod file;
 mod tables;
+mod usage;
 
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -407,7 +408,7 @@ mod tests {
     use crate::store::sync::{Sync, catch_up};
     use file::{CHANGES_KEPT, META, META_LAYOUT};
 
-    fn store(folder: &Path) -> EmbeddedStore {
+    pub(super) fn store(folder: &Path) -> EmbeddedStore {
         let root_key = RootKey::from_hex(&"5a".repeat(32)).unwrap();
         EmbeddedStore::open(&folder.join("db"), &root_key, Limits::default()).unwrap()
     }

@@ -15,7 +15,7 @@ pub mod probe;
 mod records;
 mod scripts;
 mod transaction;
-// mod usage;
+mod usage;
 // mod write_back;
 
 use std::sync::atomic::{AtomicU64, Ordering};
