@@ -13,17 +13,18 @@ mod masters;
 mod pool;
 pub mod probe;
 mod records;
+mod rings;
 mod scripts;
 mod transaction;
-// mod usage;
-// mod write_back;
+pub mod usage;
+mod write_back;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use uuid::Uuid;
 
 use self::claims::claimed_by;
-use self::layout::Layout;
+use self::layout::{Layout, ring_field};
 use self::make::Identity;
 use self::pool::Servers;
 use self::records::{indexed, read, read_many, scan};
@@ -60,6 +61,8 @@ pub struct RedisStore {
     identity: Uuid,
     keyring: Keyring,
     wrapped: Vec<u8>,
+    /// The field of meta in which they are.
+    ring: String,
     fingerprinter: Fingerprinter,
     sealer: Sealer,
     limits: Limits,
@@ -98,6 +101,7 @@ impl RedisStore {
             sealer: keyring.sealer(),
             keyring,
             wrapped,
+            ring: ring_field(root_key.check_value()),
             limits,
             seen: std::array::from_fn(|_| AtomicU64::new(0)),
         })

@@ -5,12 +5,20 @@ use std::collections::BTreeMap;
 
 use super::RedisStore;
 use super::scripts::{Arguments, USAGE};
-use crate::keys::usage::Use;
 use crate::keys::{KeyId, Partition, Timestamp};
 use crate::store::StoreError;
 
 /// How many keys go in one call.
 const AT_ONCE: usize = 500;
+
+/// When a key was last used, and how often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Use {
+    /// When it was last used.
+    pub last_used: Timestamp,
+    /// How often it was used.
+    pub count: u64,
+}
 
 impl RedisStore {
     /// Adds to what is known.
