@@ -119,7 +119,6 @@ impl UsageCounts {
 mod tests {
     use std::collections::BTreeMap;
     use std::sync::atomic::{AtomicBool, Ordering};
-    use std::time::Instant;
 
     use super::super::Slot;
     use super::*;
@@ -233,48 +232,5 @@ mod tests {
             }
         }
         assert_eq!(written, expected);
-    }
-
-    /// What a note costs, to be looked at: `cargo test --release --lib what_a_note_costs -- --ignored --nocapture`.
-    #[test]
-    #[ignore = "it measures and promises nothing"]
-    #[expect(clippy::print_stdout, reason = "it is what it is run for")]
-    fn what_a_note_costs() {
-        const NOTES: usize = 5_000_000;
-        for (keys, threads) in [
-            (1, 1),
-            (1, 2),
-            (1_000, 1),
-            (1_000, 2),
-            (1_000_000, 1),
-            (1_000_000, 2),
-        ] {
-            let counts = UsageCounts::default();
-            let ids = ids(keys);
-            for id in &ids {
-                counts.note(*id, Timestamp(0));
-            }
-            let began = Instant::now();
-            std::thread::scope(|scope| {
-                for thread in 0..threads {
-                    let (counts, ids) = (&counts, &ids);
-                    scope.spawn(move || {
-                        for at in 0..NOTES {
-                            counts.note(ids[(at * 7_919 + thread) % keys], Timestamp(at as i64));
-                        }
-                    });
-                }
-            });
-            let each = began.elapsed().as_nanos() / NOTES as u128;
-            let began = Instant::now();
-            counts.drain(0);
-            let listed = began.elapsed();
-            let began = Instant::now();
-            while !counts.drain(500).is_empty() {}
-            let (took, drained) = (each, began.elapsed());
-            println!(
-                "{keys} keys, {threads} threads: {took} ns a note; listed in {listed:?}, drained in {drained:?}"
-            );
-        }
     }
 }

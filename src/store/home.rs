@@ -12,6 +12,7 @@ use crate::keys::{Actor, Key, KeyId, Org, OrgId, Role, User, UserId};
 
 /// Where keys, users and orgs are kept.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a process has one of it")]
 pub enum Store {
     /// In a file of this machine, for one process.
     Embedded(EmbeddedStore),

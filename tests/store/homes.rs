@@ -97,9 +97,18 @@ pub struct RedisServer {
 
 impl RedisServer {
     pub fn start(options: &[&str]) -> Self {
+        Self::start_as(None, options)
+    }
+
+    /// A Sentinel that watches the server on this port, under the name "main".
+    pub fn sentinel(master: u16) -> Self {
+        Self::start_as(Some(master), &[])
+    }
+
+    fn start_as(sentinel: Option<u16>, options: &[&str]) -> Self {
         // Another process may take the port between its choice and its use.
         for _ in 0..10 {
-            if let Some(server) = Self::try_start(options) {
+            if let Some(server) = Self::try_start(sentinel, options) {
                 return server;
             }
         }
@@ -108,7 +117,7 @@ impl RedisServer {
         );
     }
 
-    fn try_start(options: &[&str]) -> Option<Self> {
+    fn try_start(sentinel: Option<u16>, options: &[&str]) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .unwrap()
@@ -118,11 +127,24 @@ impl RedisServer {
         // A shell keeps the server, for as long as it hears of us.
         let script = r#"redis-server "$@" >/dev/null 2>&1 & server=$!
             cat >/dev/null; kill -9 $server"#;
-        let keeper = Command::new("sh")
-            .args(["-c", script, "sh"])
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
-            .args(["--save", "", "--appendonly", "no", "--dir"])
-            .arg(folder.path())
+        let config = folder.path().join("redis.conf");
+        if let Some(master) = sentinel {
+            let text = format!("sentinel monitor main 127.0.0.1 {master} 1\n");
+            std::fs::write(&config, text).unwrap();
+        }
+        let mut command = Command::new("sh");
+        command.args(["-c", script, "sh"]);
+        if sentinel.is_some() {
+            command.arg(&config);
+        }
+        command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--dir"]);
+        command.arg(folder.path());
+        let kind: &[&str] = match sentinel {
+            Some(_) => &["--sentinel"],
+            None => &["--save", "", "--appendonly", "no"],
+        };
+        let keeper = command
+            .args(kind)
             .args(options)
             .stdin(Stdio::piped())
             .spawn()

@@ -8,6 +8,7 @@
 )]
 
 mod homes;
+mod redis_lost;
 mod redis_only;
 
 use std::collections::BTreeMap;

@@ -5,8 +5,7 @@
 -- A script that fails half-way keeps what it has written. So all that can fail is looked at first.
 --
 -- KEYS: meta, digest, changes, and those that records and indexes refer to by number.
--- ARGV: identity; last; changes kept; deadline in ms or ''; how many changes, of each: revision, sealed (or '': a gap,
---       which makes readers compare what they hold with what is here);
+-- ARGV: identity; last; changes kept; deadline in ms or ''; how many changes, of each: revision, sealed;
 --       how many records, of each: key, field, sealed before or '', sealed, bucket, change of the digest;
 --       then indexes, of each: 'set' | 'unset' | 'clear', key, field, value.
 local at = 0
@@ -38,7 +37,6 @@ end
 for _, entry in ipairs(redis.call('XRANGE', stream, changes[1].revision .. '-0', changes[1].revision .. '-0')) do
   for i = 1, #entry[2], 2 do
     if entry[2][i] == 'r' and entry[2][i + 1] == changes[1].sealed then return {'done'} end
-    if entry[2][i] == 'gap' and changes[1].sealed == '' then return {'done'} end
   end
 end
 
@@ -72,12 +70,7 @@ end
 -- From here on nothing fails but the first write, when the server takes none.
 local previous = last
 for _, change in ipairs(changes) do
-  local id = change.revision .. '-0'
-  if change.sealed == '' then
-    redis.call('XADD', stream, 'MAXLEN', '~', kept, id, 'gap', '1')
-  else
-    redis.call('XADD', stream, 'MAXLEN', '~', kept, id, 'p', previous, 'r', change.sealed)
-  end
+  redis.call('XADD', stream, 'MAXLEN', '~', kept, change.revision .. '-0', 'p', previous, 'r', change.sealed)
   previous = change.revision
 end
 redis.call('HSET', meta, 'last', previous, 'count', string.format('%.0f', (tonumber(head[3]) or 0) + new))

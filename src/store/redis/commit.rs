@@ -13,7 +13,7 @@ use crate::store::StoreError;
 use crate::store::writing::Writing;
 
 /// How long an operation is tried: until it is known what came of it, and while other writers are quicker.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What came of sending a commit.
 pub(super) enum Outcome {
@@ -24,19 +24,34 @@ pub(super) enum Outcome {
 }
 
 impl RedisStore {
-    /// One transaction: what `change` checks is what it writes upon. It runs again when another writer was quicker.
-    pub(super) fn write<T>(
-        &self,
+    /// One transaction of the rules: what `change` checks is what it writes upon. It runs again when another writer was
+    /// quicker.
+    pub(super) fn write<'s, T>(
+        &'s self,
         partition: Partition,
-        mut change: impl FnMut(&mut Writing<'_, Transaction<'_>>) -> Result<T, StoreError>,
+        mut change: impl FnMut(&mut Writing<'_, Transaction<'s>>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.change(partition, |tables| {
+            change(&mut Writing::new(
+                tables,
+                &self.fingerprinter,
+                self.limits,
+                now(),
+            ))
+        })
+    }
+
+    /// One transaction.
+    pub(super) fn change<'s, T>(
+        &'s self,
+        partition: Partition,
+        mut change: impl FnMut(&mut Transaction<'s>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let until = Instant::now() + PATIENCE;
         let mut pause = Duration::from_millis(1);
         loop {
             let mut transaction = Transaction::begin(self, partition)?;
-            let mut writing =
-                Writing::new(&mut transaction, &self.fingerprinter, self.limits, now());
-            match change(&mut writing) {
+            match change(&mut transaction) {
                 Ok(made) => match transaction.finish() {
                     None => return Ok(made),
                     Some(commit) => {
@@ -54,13 +69,17 @@ impl RedisStore {
                 Err(error) => return Err(error),
             }
             if Instant::now() >= until {
-                return Err(StoreError::NotNow {
-                    server: self.servers(),
-                    why: "other writers were quicker each time".to_owned(),
-                });
+                return Err(self.outrun());
             }
             thread::sleep(pause.mul_f64(fastrand::f64()));
             pause = (pause * 2).min(Duration::from_millis(50));
+        }
+    }
+
+    pub(super) fn outrun(&self) -> StoreError {
+        StoreError::NotNow {
+            server: self.servers(),
+            why: "other writers were quicker each time".to_owned(),
         }
     }
 
@@ -124,6 +143,15 @@ impl RedisStore {
             }
             thread::sleep(Duration::from_millis(fastrand::u64(20..200)));
         }
+    }
+
+    /// Whether a script has done what it was to do, and not found something else.
+    pub(super) fn is_done(
+        &self,
+        partition: Partition,
+        said: &[Vec<u8>],
+    ) -> Result<bool, StoreError> {
+        Ok(matches!(self.understand(partition, said)?, Outcome::Done))
     }
 
     fn understand(&self, partition: Partition, said: &[Vec<u8>]) -> Result<Outcome, StoreError> {

@@ -205,8 +205,8 @@ impl Connector {
         } else {
             ConnectionAddr::Tcp(server.host.clone(), server.port)
         };
-        let mut who =
-            RedisConnectionInfo::default().set_lib_name("keygate", env!("CARGO_PKG_VERSION"));
+        // Redis before 7.2 answers an error to a name of ours, and a narrow ACL user may not give one.
+        let mut who = RedisConnectionInfo::default().set_skip_set_lib_name();
         if let Some(username) = username {
             who = who.set_username(username);
         }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use uuid::Uuid;
 
 use super::layout::{
-    LAYOUT, META_IDENTITY, META_LAST, META_LAYOUT, META_RESTORING, partition_at, ring_field,
+    LAYOUT, META_IDENTITY, META_LAST, META_LAYOUT, META_RESTORING, RING, partition_at, ring_field,
 };
 use super::pool::Servers;
 use super::scripts::{Arguments, MAKE};
@@ -58,7 +58,7 @@ pub(super) fn make(
     let rings: Vec<(String, Vec<u8>)> = first
         .into_iter()
         .filter_map(|(name, value)| Some((String::from_utf8(name).ok()?, value)))
-        .filter(|(name, _)| name.starts_with("ring:"))
+        .filter(|(name, _)| name.starts_with(RING))
         .collect();
     for partition in Partition::all().skip(1) {
         make_partition(servers, partition, found.identity, &rings)?;

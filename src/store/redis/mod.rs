@@ -13,17 +13,18 @@ mod masters;
 mod pool;
 pub mod probe;
 mod records;
+mod rings;
 mod scripts;
 mod transaction;
 mod usage;
-// mod write_back;
+mod write_back;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use uuid::Uuid;
 
 use self::claims::claimed_by;
-use self::layout::Layout;
+use self::layout::{Layout, ring_field};
 use self::make::Identity;
 use self::pool::Servers;
 use self::records::{indexed, read, read_many, scan};
@@ -38,6 +39,35 @@ use crate::keys::{
 use crate::store::tables::NameSpace;
 use crate::store::writing::FirstSecrets;
 use crate::store::{Founded, Issued, NewKey, NewKeyOf, NewUser, StoreError};
+
+/// What a user of Redis must be allowed to do; all of it upon the keys of one prefix.
+pub const COMMANDS: [&str; 25] = [
+    "auth",
+    "cluster|slots",
+    "del",
+    "eval",
+    "evalsha",
+    "exists",
+    "hdel",
+    "hget",
+    "hgetall",
+    "hkeys",
+    "hlen",
+    "hmget",
+    "hscan",
+    "hset",
+    "hsetnx",
+    "hstrlen",
+    "hvals",
+    "role",
+    "script|load",
+    "time",
+    "type",
+    "xadd",
+    "xrange",
+    "xread",
+    "xrevrange",
+];
 
 /// What a store is connected to for.
 pub enum Purpose {
@@ -60,6 +90,8 @@ pub struct RedisStore {
     identity: Uuid,
     keyring: Keyring,
     wrapped: Vec<u8>,
+    /// The field of meta in which they are.
+    ring: String,
     fingerprinter: Fingerprinter,
     sealer: Sealer,
     limits: Limits,
@@ -98,6 +130,7 @@ impl RedisStore {
             sealer: keyring.sealer(),
             keyring,
             wrapped,
+            ring: ring_field(root_key.check_value()),
             limits,
             seen: std::array::from_fn(|_| AtomicU64::new(0)),
         })

@@ -36,6 +36,14 @@ pub(super) fn read(
         .flatten())
 }
 
+/// What is under a record's field.
+pub(super) enum Raw {
+    Nothing,
+    Bytes(Vec<u8>),
+    /// More than a record can have; it was not read.
+    TooLong(u64),
+}
+
 /// The records with these ids, in their order.
 pub(super) fn read_many(
     servers: &Servers,
@@ -43,6 +51,21 @@ pub(super) fn read_many(
     partition: Partition,
     wanted: &[(RecordKind, [u8; 16])],
 ) -> Result<Vec<Option<Read>>, StoreError> {
+    let found = read_raw(servers, partition, wanted)?;
+    let open = |((kind, id), raw): (&(RecordKind, [u8; 16]), Raw)| match raw {
+        Raw::Nothing => Ok(None),
+        Raw::Bytes(sealed) => unseal(sealer, *kind, *id, sealed).map(Some),
+        Raw::TooLong(length) => Err(damaged(*kind, *id, &format!("it has {length} bytes"))),
+    };
+    wanted.iter().zip(found).map(open).collect()
+}
+
+/// What is under the fields of records, in their order, whatever it is.
+pub(super) fn read_raw(
+    servers: &Servers,
+    partition: Partition,
+    wanted: &[(RecordKind, [u8; 16])],
+) -> Result<Vec<Raw>, StoreError> {
     let mut found = Vec::with_capacity(wanted.len());
     for wanted in wanted.chunks(AT_ONCE) {
         let keys: BTreeSet<String> = wanted
@@ -68,11 +91,9 @@ pub(super) fn read_many(
         }
         for ((kind, id), value) in wanted.iter().zip(values) {
             found.push(match value {
-                Value::Nil => None,
-                Value::BulkString(sealed) => Some(unseal(sealer, *kind, *id, sealed)?),
-                Value::Int(length) => {
-                    return Err(damaged(*kind, *id, &format!("it has {length} bytes")));
-                }
+                Value::Nil => Raw::Nothing,
+                Value::BulkString(sealed) => Raw::Bytes(sealed),
+                Value::Int(length) => Raw::TooLong(length.unsigned_abs()),
                 _ => return Err(damaged(*kind, *id, "it is no text")),
             });
         }
@@ -80,7 +101,7 @@ pub(super) fn read_many(
     Ok(found)
 }
 
-fn unseal(
+pub(super) fn unseal(
     sealer: &Sealer,
     kind: RecordKind,
     id: [u8; 16],

@@ -17,6 +17,9 @@ scripts! {
     CLAIM = "claim.lua";
     RELEASE = "release.lua";
     MAKE = "make.lua";
+    PUT_BACK = "put_back.lua";
+    SETTLE = "settle.lua";
+    FINISH = "finish.lua";
     PROBE = "probe.lua";
     USAGE = "usage.lua";
 }

@@ -205,11 +205,11 @@ impl<'s> Transaction<'s> {
 }
 
 /// The keys of a call, each of them once.
-struct Keys(Vec<String>);
+pub(super) struct Keys(pub(super) Vec<String>);
 
 impl Keys {
     /// Its number, as Lua counts: from one.
-    fn number(&mut self, key: String) -> usize {
+    pub(super) fn number(&mut self, key: String) -> usize {
         if let Some(at) = self.0.iter().position(|known| *known == key) {
             return at + 1;
         }
@@ -242,7 +242,8 @@ pub(super) fn listed_in(
     }
 }
 
-fn index(arguments: &mut Arguments, what: &str, key: usize, field: &[u8], value: &[u8]) {
+/// One entry of an index, as the scripts take it.
+pub(super) fn index(arguments: &mut Arguments, what: &str, key: usize, field: &[u8], value: &[u8]) {
     arguments.push(what);
     arguments.push_number(key);
     arguments.push(field);

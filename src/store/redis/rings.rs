@@ -1,0 +1,73 @@
+//! Under which root keys the store's own keys are wrapped in Redis: one more, so that nodes can change over to it one by
+//! one, and one less when all have. Nothing that was stored changes with it.
+
+use std::collections::BTreeSet;
+
+use redis::Value;
+
+use super::RedisStore;
+use super::layout::{RING, partition_at, ring_field};
+use crate::keys::Partition;
+use crate::keys::secret::RootKey;
+use crate::store::StoreError;
+
+impl RedisStore {
+    /// Lets the store be opened with this root key too.
+    ///
+    /// # Errors
+    /// When a master cannot be reached. Then some partitions may know it already; doing it again does no harm.
+    pub fn add_root_key(&self, root_key: &RootKey) -> Result<(), StoreError> {
+        let wrapped = self.keyring.wrap(root_key)?;
+        let field = ring_field(root_key.check_value());
+        // The first partition is the one by which a store is recognised, so it comes last.
+        for partition in first_last() {
+            let mut command = redis::cmd("HSET");
+            command
+                .arg(self.layout().meta(partition))
+                .arg(&field)
+                .arg(&wrapped);
+            self.servers
+                .on(partition, |link| link.query::<Value>(&command))?;
+        }
+        Ok(())
+    }
+
+    /// The check values of the root keys that open the store.
+    ///
+    /// # Errors
+    /// When a master cannot be reached.
+    pub fn root_keys(&self) -> Result<BTreeSet<String>, StoreError> {
+        let partition = partition_at(0);
+        let mut command = redis::cmd("HKEYS");
+        command.arg(self.layout().meta(partition));
+        let fields: Vec<String> = self.servers.on(partition, |link| link.query(&command))?;
+        let checks = fields.iter().filter_map(|field| field.strip_prefix(RING));
+        Ok(checks.map(ToOwned::to_owned).collect())
+    }
+
+    /// Lets the store no longer be opened with the root key that has this check value. Returns whether it could be.
+    ///
+    /// # Errors
+    /// [`StoreError::NotNow`] when it is the one in use here, and when a master cannot be reached.
+    pub fn retire_root_key(&self, check: &str) -> Result<bool, StoreError> {
+        let field = format!("{RING}{check}");
+        if field == self.ring {
+            return Err(StoreError::NotNow {
+                server: self.servers(),
+                why: "this is the root key in use: run this with the new one".to_owned(),
+            });
+        }
+        let known = self.root_keys()?.contains(check);
+        for partition in Partition::all() {
+            let mut command = redis::cmd("HDEL");
+            command.arg(self.layout().meta(partition)).arg(&field);
+            self.servers
+                .on(partition, |link| link.query::<Value>(&command))?;
+        }
+        Ok(known)
+    }
+}
+
+fn first_last() -> impl Iterator<Item = Partition> {
+    Partition::all().skip(1).chain([partition_at(0)])
+}
