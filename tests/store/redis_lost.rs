@@ -13,6 +13,7 @@ use keygate::keys::rules::Limits;
 use keygate::keys::{Actor, PARTITIONS, Revision};
 use keygate::store::StoreError;
 use keygate::store::redis::feed::Feed;
+use keygate::store::redis::probe::Prober;
 use keygate::store::redis::{Purpose, RedisStore};
 use redis::Commands as _;
 
@@ -72,7 +73,7 @@ fn carry(mut client: TcpStream, target: u16, told: &AtomicU8) {
         if length == 0 {
             break;
         }
-        let sent = &bytes[..length];
+        let sent = bytes.get(..length).unwrap();
         // Only a commit names the stream of changes together with a digest.
         let holds = |text: &[u8]| sent.windows(text.len()).any(|part| part == text);
         let is_commit = holds(b":changes\r\n") && holds(b":digest\r\n");
@@ -332,6 +333,68 @@ fn a_full_a_closed_a_silent_and_a_foreign_server_are_told_apart() {
 }
 
 #[test]
+fn a_server_is_spoken_to_over_tls_only_if_our_authority_vouches_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let authority = |name: &str| {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let certificate = params.self_signed(&key).unwrap();
+        std::fs::write(path(name), certificate.pem()).unwrap();
+        rcgen::Issuer::new(params, key)
+    };
+    let issuer = authority("ca.pem");
+    authority("other.pem");
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let certificate = params.signed_by(&key, &issuer).unwrap();
+    std::fs::write(path("server.pem"), certificate.pem()).unwrap();
+    std::fs::write(path("server.key"), key.serialize_pem()).unwrap();
+    let text = |name: &str| path(name).to_str().unwrap().to_owned();
+    let (ca, pem, private) = (text("ca.pem"), text("server.pem"), text("server.key"));
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let tls = port.to_string();
+    let _server = RedisServer::start(&[
+        "--tls-port",
+        &tls,
+        "--tls-cert-file",
+        &pem,
+        "--tls-key-file",
+        &private,
+        "--tls-ca-cert-file",
+        &ca,
+        "--tls-auth-clients",
+        "no",
+    ]);
+    let mut config = config(port, "keygate");
+    config.servers = vec![format!("rediss://localhost:{port}").parse().unwrap()];
+    config.ca_file = Some(path("ca.pem"));
+    let store = connect(&config, Purpose::Make).unwrap();
+    store.create_org(name("acme"), Actor::Operator).unwrap();
+    sound_records(&store);
+    let refused = |config: &Redis| {
+        let error = connect(config, Purpose::Serve).unwrap_err();
+        assert!(matches!(error, StoreError::Unreachable { .. }), "{error:?}");
+        assert!(error.to_string().contains("certificate"), "{error}");
+    };
+    config.servers = vec![format!("rediss://127.0.0.1:{port}").parse().unwrap()];
+    refused(&config);
+    config.servers = vec![format!("rediss://localhost:{port}").parse().unwrap()];
+    config.ca_file = Some(path("other.pem"));
+    refused(&config);
+    config.ca_file = None;
+    refused(&config);
+    config.ca_file = Some(path("nowhere.pem"));
+    let error = connect(&config, Purpose::Serve).unwrap_err();
+    assert!(matches!(error, StoreError::Io { .. }), "{error:?}");
+}
+
+#[test]
 fn every_partition_of_a_cluster_is_found_where_it_is() {
     let servers: Vec<_> = (0..3)
         .map(|_| RedisServer::start(&["--cluster-enabled", "yes"]))
@@ -461,6 +524,9 @@ fn the_master_is_the_one_that_sentinel_names() {
     let store = connect(&config, Purpose::Make).unwrap();
     let (org, _) = store.create_org(name("acme"), Actor::Operator).unwrap();
     let until = Instant::now() + Duration::from_secs(30);
+    let plan = store.plans().unwrap().pop().unwrap();
+    let prober = Prober::open(&store, &plan).unwrap();
+    assert!(store.is_with_master(&prober).unwrap());
     // A replica that has heard nothing yet would be made the master too.
     let last = format!("{{keygate:{}}}:changes", org.id.partition());
     while second.client().xlen::<_, i64>(&last).unwrap_or(0) < 2 {
@@ -491,6 +557,7 @@ fn the_master_is_the_one_that_sentinel_names() {
         thread::sleep(Duration::from_millis(50));
     }
     assert_eq!(sound_records(&store).len(), 3);
+    assert!(!store.is_with_master(&prober).unwrap());
     let mut client = second.client();
     assert!(client.exists::<_, bool>("{keygate:0}:meta").unwrap());
 }

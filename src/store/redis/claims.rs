@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::RedisStore;
 use super::layout::claim_partition;
+use super::records::{Raw, read_short};
 use super::scripts::{Arguments, CLAIM, RELEASE};
 use crate::keys::{Fingerprint, KeyId};
 use crate::store::StoreError;
@@ -16,6 +17,9 @@ const MADE_WITHIN_MS: u64 = 30_000;
 
 /// From when on a claim without a key was left behind. The difference is for servers whose clocks differ.
 const LEFT_AFTER_MS: u64 = 60_000;
+
+/// A key id, and eight bytes of time.
+const CLAIM_BYTES: usize = 24;
 
 /// How long to wait for somebody else's claim to become a key or be given back.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -32,15 +36,19 @@ impl Claim {
         let parts = bytes
             .split_first_chunk::<16>()
             .and_then(|(key, made)| Some((*key, u64::from_be_bytes(made.try_into().ok()?))));
-        let (key, made_ms) = parts.ok_or_else(|| StoreError::Damaged {
-            what: "claim",
-            why: format!("it has {} bytes", bytes.len()),
-        })?;
+        let (key, made_ms) = parts.ok_or_else(|| malformed(bytes.len() as u64))?;
         Ok(Self {
             bytes,
             key: KeyId(uuid::Uuid::from_bytes(key)),
             made_ms,
         })
+    }
+}
+
+fn malformed(length: u64) -> StoreError {
+    StoreError::Damaged {
+        what: "claim",
+        why: format!("it has {length} bytes"),
     }
 }
 
@@ -142,12 +150,18 @@ fn attempt(
 
 fn held(store: &RedisStore, fingerprint: &Fingerprint) -> Result<Option<Claim>, StoreError> {
     let partition = claim_partition(fingerprint);
-    let mut command = redis::cmd("HGET");
-    command
-        .arg(store.layout().claims(partition))
-        .arg(&fingerprint.bytes());
-    let found: Option<Vec<u8>> = store.servers.on(partition, |link| link.query(&command))?;
-    found.map(Claim::parse).transpose()
+    let key = store.layout().claims(partition);
+    match read_short(
+        &store.servers,
+        partition,
+        &key,
+        &fingerprint.bytes(),
+        CLAIM_BYTES,
+    )? {
+        Raw::Nothing => Ok(None),
+        Raw::Bytes(bytes) => Claim::parse(bytes).map(Some),
+        Raw::TooLong(length) => Err(malformed(length)),
+    }
 }
 
 fn has_key(

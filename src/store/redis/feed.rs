@@ -8,11 +8,8 @@ use uuid::Uuid;
 
 use super::RedisStore;
 use super::connect::Link;
-use super::layout::{
-    CHANGE_PREVIOUS, CHANGE_RECORD, DIGEST_ALL, Layout, META_IDENTITY, META_LAST, META_RESTORING,
-    partition_at,
-};
-use super::scripts::{Arguments, BUCKET};
+use super::layout::{CHANGE_PREVIOUS, CHANGE_RECORD, Layout, partition_at};
+use super::scripts::{Arguments, BUCKET, TAIL};
 use crate::config::RedisMode;
 use crate::keys::{PARTITIONS, Partition, Revision};
 use crate::store::StoreError;
@@ -213,17 +210,9 @@ impl Feed {
     /// # Errors
     /// When the server cannot be reached or does not answer.
     pub fn tail(&mut self, partition: Partition) -> Result<Tail, StoreError> {
-        let mut command = redis::cmd("HMGET");
-        command
-            .arg(self.layout.meta(partition))
-            .arg(META_IDENTITY)
-            .arg(META_LAST)
-            .arg("count")
-            .arg(META_RESTORING);
-        let mut parts: Vec<Value> = self.ask(&command)?;
-        let mut command = redis::cmd("HGET");
-        command.arg(self.layout.digest(partition)).arg(DIGEST_ALL);
-        parts.push(self.ask(&command)?);
+        let keys = [self.layout.meta(partition), self.layout.digest(partition)];
+        self.link.set_response_timeout(self.response_timeout)?;
+        let parts: Vec<Value> = self.link.run(&TAIL, &keys, &[])?;
         Ok(Tail::parse(&parts))
     }
 
@@ -252,7 +241,8 @@ impl Feed {
     pub fn digests(&mut self, partition: Partition) -> Result<[u64; BUCKETS], StoreError> {
         let mut command = redis::cmd("HGETALL");
         command.arg(self.layout.digest(partition));
-        let parts: Vec<Vec<u8>> = self.ask(&command)?;
+        self.link.set_response_timeout(self.response_timeout)?;
+        let parts: Vec<Vec<u8>> = self.link.query(&command)?;
         let mut digests = [0; BUCKETS];
         let mut parts = parts.into_iter();
         while let (Some(bucket), Some(digest)) = (parts.next(), parts.next()) {
@@ -264,11 +254,6 @@ impl Feed {
             }
         }
         Ok(digests)
-    }
-
-    fn ask<T: redis::FromRedisValue>(&mut self, command: &redis::Cmd) -> Result<T, StoreError> {
-        self.link.set_response_timeout(self.response_timeout)?;
-        self.link.query(command)
     }
 }
 

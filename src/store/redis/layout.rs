@@ -36,9 +36,6 @@ pub(super) const META_RESTORING: &str = "restoring";
 pub(super) const CHANGE_PREVIOUS: &[u8] = b"p";
 pub(super) const CHANGE_RECORD: &[u8] = b"r";
 
-/// The field of the digest that covers all buckets.
-pub(super) const DIGEST_ALL: &[u8] = b"all";
-
 /// Scripts hold numbers as doubles, which are exact below this one.
 pub(super) const REVISION_END: u64 = 1 << 53;
 

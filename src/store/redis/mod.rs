@@ -27,7 +27,7 @@ use self::claims::claimed_by;
 use self::layout::{Layout, ring_field};
 use self::make::Identity;
 use self::pool::Servers;
-use self::records::{indexed, read, read_many, scan};
+use self::records::{Raw, indexed, read, read_many, read_short, scan};
 use crate::config::Redis;
 use crate::keys::keyring::{Keyring, Sealer};
 use crate::keys::rules::{Limits, Name};
@@ -426,15 +426,18 @@ impl RedisStore {
         names: &str,
         name: &str,
     ) -> Result<Option<[u8; 16]>, StoreError> {
-        let mut command = redis::cmd("HGET");
-        command.arg(names).arg(name);
-        let held: Option<Vec<u8>> = self.servers.on(partition, |link| link.query(&command))?;
-        let Some(held) = held else { return Ok(None) };
-        let id = held.as_slice().try_into();
-        id.map(Some).map_err(|_| StoreError::Damaged {
+        let wrong = |length: u64| StoreError::Damaged {
             what: "name",
-            why: format!("its holder has an id of {} bytes", held.len()),
-        })
+            why: format!("its holder has an id of {length} bytes"),
+        };
+        match read_short(&self.servers, partition, names, name.as_bytes(), 16)? {
+            Raw::Nothing => Ok(None),
+            Raw::TooLong(length) => Err(wrong(length)),
+            Raw::Bytes(id) => {
+                let bytes = id.as_slice().try_into();
+                bytes.map(Some).map_err(|_| wrong(id.len() as u64))
+            }
+        }
     }
 
     fn read(

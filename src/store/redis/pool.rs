@@ -71,6 +71,19 @@ impl Servers {
         })
     }
 
+    /// Whether the server is the partition's master, asked now.
+    pub(super) fn is_master(
+        &self,
+        partition: Partition,
+        server: &RedisUrl,
+    ) -> Result<bool, StoreError> {
+        let is = find(&self.connector, &self.layout)?.of(partition) == Some(server);
+        if !is {
+            self.forget();
+        }
+        Ok(is)
+    }
+
     /// A connection to the partition's master that is not shared.
     pub(super) fn open_master(&self, partition: Partition) -> Result<Link, StoreError> {
         let server = self.master(partition)?;

@@ -171,6 +171,18 @@ impl RedisStore {
         Ok(self.kept_plans())
     }
 
+    /// Whether the prober still speaks to the master, as Sentinel or the cluster sees it now. A master that was cut off from
+    /// the others goes on answering those who are cut off with it.
+    ///
+    /// # Errors
+    /// When nobody says who the masters are.
+    pub fn is_with_master(&self, prober: &Prober) -> Result<bool, StoreError> {
+        // The partitions of one prober have one master.
+        let partition = prober.partitions.first().copied();
+        let partition = partition.unwrap_or_else(|| partition_at(0));
+        self.servers.is_master(partition, prober.link.server())
+    }
+
     fn kept_plans(&self) -> Vec<Plan> {
         match self.servers.connector().config().mode {
             RedisMode::Single | RedisMode::Sentinel => vec![Plan {

@@ -122,6 +122,28 @@ fn damaged(kind: RecordKind, id: [u8; 16], why: &str) -> StoreError {
     }
 }
 
+/// The value of one field, if it is no longer than that.
+pub(super) fn read_short(
+    servers: &Servers,
+    partition: Partition,
+    key: &str,
+    field: &[u8],
+    longest: usize,
+) -> Result<Raw, StoreError> {
+    let keys = [key.to_owned()];
+    let mut arguments = Arguments::default();
+    arguments.push_number(longest);
+    arguments.push_number(1);
+    arguments.push(field);
+    let mut found: Vec<Value> =
+        servers.on(partition, |link| link.run(&READ, &keys, &arguments.0))?;
+    Ok(match found.pop() {
+        Some(Value::BulkString(bytes)) => Raw::Bytes(bytes),
+        Some(Value::Int(length)) => Raw::TooLong(length.unsigned_abs()),
+        _ => Raw::Nothing,
+    })
+}
+
 /// The fields and values of a hash that may be large, part by part; in no order, and one may come twice.
 pub(super) fn scan(
     servers: &Servers,

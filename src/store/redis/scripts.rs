@@ -14,6 +14,7 @@ scripts! {
     COMMIT = "commit.lua";
     READ = "read.lua";
     BUCKET = "bucket.lua";
+    TAIL = "tail.lua";
     CLAIM = "claim.lua";
     RELEASE = "release.lua";
     MAKE = "make.lua";

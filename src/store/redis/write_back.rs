@@ -21,7 +21,7 @@ use crate::store::seal::{BUCKETS, seal, term};
 use crate::store::tables::{NameSpace, Tables};
 
 /// How many records go in one call.
-const AT_ONCE: usize = 200;
+const AT_ONCE: usize = 500;
 
 /// What came of putting records back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -87,6 +87,7 @@ impl RedisStore {
             .map(|record| (record.kind(), record.id_bytes()))
             .collect();
         let held = read_raw(&self.servers, partition, &ids)?;
+        self.claim_back(records)?;
         let mut outcome = WrittenBack::default();
         let mut joins = Vec::new();
         let mut keys = Keys(vec![self.layout().meta(partition)]);
@@ -161,10 +162,7 @@ impl RedisStore {
                 users.insert(user.id, Some(user.clone()));
                 (NameSpace::Users(user.org), &user.handle, true)
             }
-            Record::Key(key) => {
-                self.claim_back(key)?;
-                (NameSpace::of(key), &key.name, self.is_active(key, users)?)
-            }
+            Record::Key(key) => (NameSpace::of(key), &key.name, self.is_active(key, users)?),
         };
         let number = keys.number(layout.names(partition, space));
         let what = if holds { "take" } else { "unset" };
@@ -187,19 +185,27 @@ impl RedisStore {
         Ok(key.revoked.is_none() && !owner.is_some_and(|owner| owner.has_revoked(key)))
     }
 
-    /// The key with this fingerprint is this one, whatever was left there.
-    fn claim_back(&self, key: &Key) -> Result<(), StoreError> {
-        let partition = claim_partition(&key.fingerprint);
-        let mut claim = key.id.bytes().to_vec();
-        claim.extend(key.created_at.0.to_be_bytes());
-        let mut command = redis::cmd("HSET");
-        command
-            .arg(self.layout().claims(partition))
-            .arg(&key.fingerprint.bytes())
-            .arg(claim);
-        self.servers
-            .on(partition, |link| link.query::<Value>(&command))
-            .map(drop)
+    /// The keys with these fingerprints are these, whatever was left there.
+    fn claim_back(&self, records: &[&Record]) -> Result<(), StoreError> {
+        let mut spread: BTreeMap<Partition, redis::Cmd> = BTreeMap::new();
+        for record in records {
+            if let Record::Key(key) = record {
+                let partition = claim_partition(&key.fingerprint);
+                let command = spread.entry(partition).or_insert_with(|| {
+                    let mut command = redis::cmd("HSET");
+                    command.arg(self.layout().claims(partition));
+                    command
+                });
+                let mut claim = key.id.bytes().to_vec();
+                claim.extend((now_us() / 1_000).to_be_bytes());
+                command.arg(&key.fingerprint.bytes()).arg(claim);
+            }
+        }
+        for (partition, command) in spread {
+            let run = |link: &mut Link| link.query::<Value>(&command);
+            self.servers.on(partition, run)?;
+        }
+        Ok(())
     }
 
     fn drop_field(
