@@ -29,6 +29,8 @@ const LOSE_COMMIT: u8 = 2;
 /// As the first, and from then on nothing passes.
 const LOSE_ALL: u8 = 3;
 const NOTHING: u8 = 4;
+/// Now and then something is lost, on its way there or on its way back.
+const AT_RANDOM: u8 = 5;
 
 /// A way to Redis that fails as it is told.
 struct Way {
@@ -97,7 +99,19 @@ fn carry(mut client: TcpStream, target: u16, told: &AtomicU8) {
                 told.store(PASS, Ordering::SeqCst);
                 break;
             }
-            _ => server.write_all(sent).unwrap(),
+            AT_RANDOM if fastrand::u8(..) < 8 => {
+                if fastrand::bool() {
+                    client.shutdown(Shutdown::Both).unwrap();
+                    let _ = server.write_all(sent);
+                    thread::sleep(Duration::from_millis(5));
+                }
+                break;
+            }
+            _ => {
+                if server.write_all(sent).is_err() {
+                    break;
+                }
+            }
         }
     }
     let _ = client.shutdown(Shutdown::Both);
@@ -138,6 +152,84 @@ fn a_change_whose_answer_is_lost_is_made_exactly_once() {
         .unwrap();
     assert_eq!(changes.len(), 2 + 4 + 1);
     assert_eq!(sound_records(&store).len(), 6);
+}
+
+#[test]
+fn whatever_is_lost_on_the_way_every_change_is_made_once_or_not_at_all() {
+    let mut home = InRedis::new();
+    let straight = home.connect();
+    let way = Way::to(SHARED.port);
+    home.config.servers = vec![url(way.port)];
+    let (org, _) = straight.create_org(name("acme"), Actor::Operator).unwrap();
+    let stores: Vec<_> = (0..2).map(|_| Arc::new(home.connect())).collect();
+    way.tell(AT_RANDOM);
+    let threads: Vec<_> = (0..4)
+        .map(|thread| {
+            let (store, org) = (Arc::clone(&stores[thread % 2]), org.id);
+            thread::spawn(move || {
+                let mut outcomes = Vec::new();
+                for number in 0..100 {
+                    let name = format!("token {thread} {number}");
+                    let made = store.create_key(super::client_token(org, &name));
+                    let revoked = match &made {
+                        Ok(made) if number % 2 == 0 => {
+                            Some(store.revoke_key(made.key.id, Actor::Operator))
+                        }
+                        _ => None,
+                    };
+                    outcomes.push((name, made, revoked));
+                }
+                outcomes
+            })
+        })
+        .collect();
+    let outcomes: Vec<_> = threads
+        .into_iter()
+        .flat_map(|thread| thread.join().unwrap())
+        .collect();
+    let keys = straight.keys_of(org.id).unwrap();
+    let (mut lost, mut done) = (0, 0);
+    for (name, made, revoked) in outcomes {
+        let found: Vec<_> = keys.iter().filter(|key| key.name == name).collect();
+        match made {
+            Ok(made) => {
+                assert_eq!(found.len(), 1, "{name}");
+                assert_eq!(found[0].id, made.key.id);
+                done += 1;
+            }
+            Err(StoreError::Unresolved { .. }) => assert!(found.len() <= 1, "{name}"),
+            Err(StoreError::Unreachable { .. }) => {
+                assert_eq!(found.len(), 0, "{name}");
+                lost += 1;
+            }
+            Err(error) => panic!("{name}: {error}"),
+        }
+        match revoked {
+            Some(Ok(_)) => assert!(found[0].revoked.is_some(), "{name}"),
+            Some(Err(StoreError::Unreachable { .. })) => {
+                assert!(found[0].revoked.is_none(), "{name}");
+            }
+            Some(Err(StoreError::Unresolved { .. })) | None => {}
+            Some(Err(error)) => panic!("{name}: {error}"),
+        }
+    }
+    assert!(done >= 100, "{done} done, {lost} lost");
+    let plan = straight.plans().unwrap().pop().unwrap();
+    let mut feed = Feed::open(&straight, &plan).unwrap();
+    let mut last = Revision(0);
+    let mut positions = [Revision(0); PARTITIONS];
+    loop {
+        let entries = feed.read(&positions, Duration::ZERO).unwrap();
+        if entries.is_empty() {
+            break;
+        }
+        for entry in entries {
+            assert_eq!(entry.previous, Some(last));
+            last = entry.revision;
+            positions[entry.partition.index()] = last;
+        }
+    }
+    sound_records(&straight);
 }
 
 #[test]
