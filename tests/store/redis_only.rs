@@ -81,6 +81,9 @@ pub fn sound_records(store: &RedisStore) -> Vec<Record> {
             assert!(!tail.restoring);
         }
     }
+    let verified = store.verify().unwrap();
+    assert_eq!(verified.problems, [""; 0]);
+    assert_eq!(verified.records, records.len() as u64);
     for record in &records {
         if let Record::Key(key) = record {
             let found = store.key_of_fingerprint(&key.fingerprint).unwrap();
@@ -784,4 +787,152 @@ fn records_are_put_back_and_what_was_revoked_stays_so() {
         "{error:?}"
     );
     assert_eq!(made.application_key.key.kind, KeyKind::ApplicationKey);
+}
+
+#[test]
+fn whatever_is_wrong_in_the_store_is_found_and_named() {
+    let home = InRedis::new();
+    let store = home.connect();
+    let made = store
+        .found(name("acme"), name("ann@acme.example"), Actor::Operator)
+        .unwrap();
+    let (org, partition) = (made.org.id, made.org.id.partition().index());
+    let second = store.create_key(api_key(org, "second")).unwrap().key;
+    store.revoke_key(second.id, Actor::Operator).unwrap();
+    sound_records(&store);
+    let key = &made.api_key.key;
+    let bucket = home.key(partition, &format!("r:{}", bucket_of(key.id.bytes())));
+    let field = [b"k", &key.id.bytes()[..]].concat();
+    let fingerprint = key.fingerprint.bytes();
+    let claims = home.key(usize::from(fingerprint[0]) % PARTITIONS, "claims");
+    let lost = format!("{bucket} is not what its digest says");
+    let cases: [(String, Vec<u8>, Option<&str>, String); 9] = [
+        (bucket.clone(), field.clone(), None, lost.clone()),
+        (
+            bucket.clone(),
+            field,
+            Some("junk"),
+            "it is malformed".into(),
+        ),
+        (
+            bucket.clone(),
+            b"junk".to_vec(),
+            Some("x"),
+            "has a field that is no record's".into(),
+        ),
+        (
+            claims,
+            fingerprint.to_vec(),
+            None,
+            format!("the key {} by its fingerprint", key.id),
+        ),
+        (
+            home.key(partition, &format!("names:keys:{org}")),
+            b"default".to_vec(),
+            Some("x"),
+            format!("key {}", key.id),
+        ),
+        (
+            home.key(partition, "names:orgs"),
+            b"acme".to_vec(),
+            None,
+            format!("the org {org}"),
+        ),
+        (
+            home.key(partition, "users:ann@acme.example"),
+            made.user.id.bytes().to_vec(),
+            None,
+            format!("the user {}", made.user.id),
+        ),
+        (
+            home.key(partition, "meta"),
+            b"count".to_vec(),
+            Some("77"),
+            "says 77".into(),
+        ),
+        (
+            home.key(partition, "meta"),
+            b"restoring".to_vec(),
+            Some("1"),
+            "half restored".into(),
+        ),
+    ];
+    for (hash, field, value, sentence) in cases {
+        let mut client = home.client();
+        let before: Option<Vec<u8>> = client.hget(&hash, &field).unwrap();
+        let _: () = match value {
+            Some(value) => client.hset(&hash, &field, value).unwrap(),
+            None => client.hdel(&hash, &field).unwrap(),
+        };
+        let problems = store.verify().unwrap().problems;
+        assert!(
+            problems.iter().any(|problem| problem.contains(&sentence)),
+            "{sentence}: {problems:?}"
+        );
+        let _: () = match before {
+            Some(before) => client.hset(&hash, &field, before).unwrap(),
+            None => client.hdel(&hash, &field).unwrap(),
+        };
+    }
+    sound_records(&store);
+    let mut client = home.client();
+    let _: () = client.rename(&bucket, "{aside}").unwrap();
+    let _: () = client.set(&bucket, "somebody's notes").unwrap();
+    let problems = store.verify().unwrap().problems;
+    assert!(
+        problems.iter().any(|problem| problem.contains(&bucket)),
+        "{problems:?}"
+    );
+}
+
+#[test]
+fn a_store_in_use_is_not_called_broken() {
+    let home = InRedis::new();
+    let store = Arc::new(home.connect());
+    let (org, _) = store.create_org(name("acme"), Actor::Operator).unwrap();
+    let writer = {
+        let (store, org) = (Arc::clone(&store), org.id);
+        std::thread::spawn(move || {
+            for number in 0..300 {
+                let name = format!("token {number}");
+                let made = store.create_key(client_token(org, &name)).unwrap();
+                store.revoke_key(made.key.id, Actor::Operator).unwrap();
+            }
+        })
+    };
+    while !writer.is_finished() {
+        assert_eq!(store.verify().unwrap().problems, [""; 0]);
+    }
+    writer.join().unwrap();
+    sound_records(&store);
+}
+
+#[test]
+fn an_operator_is_told_what_is_unsafe_about_a_server() {
+    use keygate::store::redis::inspect::inspect;
+    let server = RedisServer::start(&["--maxmemory-policy", "allkeys-lru"]);
+    let mut config = config(server.port, "keygate");
+    let said = inspect(&config).unwrap().join("\n");
+    for sentence in [
+        "drops keys when its memory is full (maxmemory-policy allkeys-lru)",
+        "does not log its changes to disk (appendonly no)",
+        "lets everybody in who can reach it",
+    ] {
+        assert!(said.contains(sentence), "{said}");
+    }
+    assert!(!said.contains("TLS") && !said.contains("cluster"), "{said}");
+    let safe = RedisServer::start(&[
+        "--appendonly",
+        "yes",
+        "--user",
+        "keygate",
+        "on",
+        ">x",
+        "~*",
+        "+@all",
+    ]);
+    config.servers = vec![super::homes::url(safe.port)];
+    config.username = Some("keygate".to_owned());
+    config.password = Some(keygate::config::SecretValue::new("x"));
+    assert_eq!(inspect(&config).unwrap(), [""; 0]);
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::RedisStore;
 use super::layout::claim_partition;
-use super::records::{Raw, read_short};
+use super::records::{Raw, read_field};
 use super::scripts::{Arguments, CLAIM, RELEASE};
 use crate::keys::{Fingerprint, KeyId};
 use crate::store::StoreError;
@@ -151,7 +151,7 @@ fn attempt(
 fn held(store: &RedisStore, fingerprint: &Fingerprint) -> Result<Option<Claim>, StoreError> {
     let partition = claim_partition(fingerprint);
     let key = store.layout().claims(partition);
-    match read_short(
+    match read_field(
         &store.servers,
         partition,
         &key,

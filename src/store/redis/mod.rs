@@ -7,6 +7,7 @@ mod claims;
 mod commit;
 mod connect;
 pub mod feed;
+pub mod inspect;
 mod layout;
 mod make;
 mod masters;
@@ -17,7 +18,8 @@ mod rings;
 mod scripts;
 mod transaction;
 mod usage;
-mod write_back;
+pub mod verify;
+pub mod write_back;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -27,7 +29,7 @@ use self::claims::claimed_by;
 use self::layout::{Layout, ring_field};
 use self::make::Identity;
 use self::pool::Servers;
-use self::records::{Raw, indexed, read, read_many, read_short, scan};
+use self::records::{Raw, indexed, read, read_field, read_many, scan};
 use crate::config::Redis;
 use crate::keys::keyring::{Keyring, Sealer};
 use crate::keys::rules::{Limits, Name};
@@ -41,7 +43,7 @@ use crate::store::writing::FirstSecrets;
 use crate::store::{Founded, Issued, NewKey, NewKeyOf, NewUser, StoreError};
 
 /// What a user of Redis must be allowed to do; all of it upon the keys of one prefix.
-pub const COMMANDS: [&str; 25] = [
+pub const COMMANDS: [&str; 26] = [
     "auth",
     "cluster|slots",
     "del",
@@ -59,6 +61,7 @@ pub const COMMANDS: [&str; 25] = [
     "hsetnx",
     "hstrlen",
     "hvals",
+    "info",
     "role",
     "script|load",
     "time",
@@ -430,7 +433,7 @@ impl RedisStore {
             what: "name",
             why: format!("its holder has an id of {length} bytes"),
         };
-        match read_short(&self.servers, partition, names, name.as_bytes(), 16)? {
+        match read_field(&self.servers, partition, names, name.as_bytes(), 16)? {
             Raw::Nothing => Ok(None),
             Raw::TooLong(length) => Err(wrong(length)),
             Raw::Bytes(id) => {

@@ -66,37 +66,45 @@ pub(super) fn read_raw(
     partition: Partition,
     wanted: &[(RecordKind, [u8; 16])],
 ) -> Result<Vec<Raw>, StoreError> {
+    let place = |(kind, id): &(RecordKind, [u8; 16])| {
+        let key = servers.layout().bucket_of(partition, *id);
+        (key, field(*kind, *id).to_vec())
+    };
+    let wanted: Vec<_> = wanted.iter().map(place).collect();
+    read_fields(servers, partition, &wanted, SEALED_BYTES_MAX)
+}
+
+/// What is under these fields of these hashes of one partition, in their order.
+pub(super) fn read_fields(
+    servers: &Servers,
+    partition: Partition,
+    wanted: &[(String, Vec<u8>)],
+    longest: usize,
+) -> Result<Vec<Raw>, StoreError> {
     let mut found = Vec::with_capacity(wanted.len());
     for wanted in wanted.chunks(AT_ONCE) {
-        let keys: BTreeSet<String> = wanted
-            .iter()
-            .map(|(_, id)| servers.layout().bucket_of(partition, *id))
-            .collect();
-        let keys: Vec<String> = keys.into_iter().collect();
+        let keys: BTreeSet<&String> = wanted.iter().map(|(key, _)| key).collect();
+        let keys: Vec<String> = keys.into_iter().cloned().collect();
         let mut arguments = Arguments::default();
-        arguments.push_number(SEALED_BYTES_MAX);
-        for (kind, id) in wanted {
-            let key = servers.layout().bucket_of(partition, *id);
+        arguments.push_number(longest);
+        for (key, field) in wanted {
             // Lua counts from one.
-            arguments.push_number(keys.binary_search(&key).unwrap_or_default() + 1);
-            arguments.push(field(*kind, *id));
+            arguments.push_number(keys.binary_search(key).unwrap_or_default() + 1);
+            arguments.push(field);
         }
         let values: Vec<Value> =
             servers.on(partition, |link| link.run(&READ, &keys, &arguments.0))?;
         if values.len() != wanted.len() {
             return Err(StoreError::Damaged {
                 what: "answer",
-                why: format!("it has {} of {} records", values.len(), wanted.len()),
+                why: format!("it has {} of {} fields", values.len(), wanted.len()),
             });
         }
-        for ((kind, id), value) in wanted.iter().zip(values) {
-            found.push(match value {
-                Value::Nil => Raw::Nothing,
-                Value::BulkString(sealed) => Raw::Bytes(sealed),
-                Value::Int(length) => Raw::TooLong(length.unsigned_abs()),
-                _ => return Err(damaged(*kind, *id, "it is no text")),
-            });
-        }
+        found.extend(values.into_iter().map(|value| match value {
+            Value::BulkString(bytes) => Raw::Bytes(bytes),
+            Value::Int(length) => Raw::TooLong(length.unsigned_abs()),
+            _ => Raw::Nothing,
+        }));
     }
     Ok(found)
 }
@@ -122,26 +130,17 @@ fn damaged(kind: RecordKind, id: [u8; 16], why: &str) -> StoreError {
     }
 }
 
-/// The value of one field, if it is no longer than that.
-pub(super) fn read_short(
+/// What is under one field of one hash.
+pub(super) fn read_field(
     servers: &Servers,
     partition: Partition,
     key: &str,
     field: &[u8],
     longest: usize,
 ) -> Result<Raw, StoreError> {
-    let keys = [key.to_owned()];
-    let mut arguments = Arguments::default();
-    arguments.push_number(longest);
-    arguments.push_number(1);
-    arguments.push(field);
-    let mut found: Vec<Value> =
-        servers.on(partition, |link| link.run(&READ, &keys, &arguments.0))?;
-    Ok(match found.pop() {
-        Some(Value::BulkString(bytes)) => Raw::Bytes(bytes),
-        Some(Value::Int(length)) => Raw::TooLong(length.unsigned_abs()),
-        _ => Raw::Nothing,
-    })
+    let wanted = [(key.to_owned(), field.to_vec())];
+    let mut found = read_fields(servers, partition, &wanted, longest)?;
+    Ok(found.pop().unwrap_or(Raw::Nothing))
 }
 
 /// The fields and values of a hash that may be large, part by part; in no order, and one may come twice.

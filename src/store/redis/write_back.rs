@@ -170,7 +170,8 @@ impl RedisStore {
         Ok(())
     }
 
-    fn is_active(
+    /// Whether the key is in force: neither it nor, by its owner, all of them were revoked.
+    pub(super) fn is_active(
         &self,
         key: &Key,
         users: &mut HashMap<UserId, Option<User>>,
