@@ -936,3 +936,33 @@ fn an_operator_is_told_what_is_unsafe_about_a_server() {
     config.password = Some(keygate::config::SecretValue::new("x"));
     assert_eq!(inspect(&config).unwrap(), [""; 0]);
 }
+
+#[test]
+fn a_commit_that_may_not_be_made_says_why_and_writes_nothing() {
+    let home = InRedis::new();
+    let store = home.connect();
+    let mut client = home.client();
+    let script = redis::Script::new(include_str!("../../src/store/redis/commit.lua"));
+    let identity = store.identity().to_string();
+    let mut commit = |identity: &str, last: &str, deadline: &str, revision: &str| {
+        let mut call = script.prepare_invoke();
+        for rest in ["meta", "digest", "changes", "r:0"] {
+            call.key(home.key(5, rest));
+        }
+        call.arg(identity).arg(last).arg(1_000).arg(deadline);
+        call.arg(1).arg(revision).arg(format!("sealed {revision}"));
+        call.arg(1).arg(4).arg("field").arg("").arg("sealed");
+        call.arg(7).arg(&b"12345678"[..]);
+        let before = dump(&home);
+        let said: Vec<String> = call.invoke(&mut client).unwrap();
+        let is_first = !before.contains_key(home.key(5, "changes").as_bytes());
+        assert_eq!(said[0] == "done" && is_first, dump(&home) != before);
+        said[0].clone()
+    };
+    assert_eq!(commit("somebody", "0", "", "10"), "other_identity");
+    assert_eq!(commit(&identity, "9", "", "10"), "conflict");
+    assert_eq!(commit(&identity, "0", "1000", "10"), "late");
+    assert_eq!(commit(&identity, "0", "99999999999999", "10"), "done");
+    // Its answer was lost, and it is sent again; much later, too.
+    assert_eq!(commit(&identity, "0", "1000", "10"), "done");
+}

@@ -40,36 +40,6 @@ use crate::keys::{
 use crate::store::writing::FirstSecrets;
 use crate::store::{Founded, Issued, NewKey, NewKeyOf, NewUser, StoreError};
 
-/// What a user of Redis must be allowed to do; all of it upon the keys of one prefix.
-pub const COMMANDS: [&str; 26] = [
-    "auth",
-    "cluster|slots",
-    "del",
-    "eval",
-    "evalsha",
-    "exists",
-    "hdel",
-    "hget",
-    "hgetall",
-    "hkeys",
-    "hlen",
-    "hmget",
-    "hscan",
-    "hset",
-    "hsetnx",
-    "hstrlen",
-    "hvals",
-    "info",
-    "role",
-    "script|load",
-    "time",
-    "type",
-    "xadd",
-    "xrange",
-    "xread",
-    "xrevrange",
-];
-
 /// What a store is connected to for.
 pub enum Purpose {
     /// To use the store that is there.
