@@ -15,8 +15,9 @@ use crate::keys::{PARTITIONS, Partition, Revision};
 use crate::store::StoreError;
 use crate::store::seal::{BUCKETS, SEALED_BYTES_MAX};
 
-/// The most changes of one partition that come at a time.
-const CHANGES_AT_ONCE: usize = 1_000;
+/// The most changes of one partition that come at a time. XREAD cannot leave out what is too long, so this is also what
+/// bounds how much somebody who may write to the stream can make a node hold for a moment.
+const CHANGES_AT_ONCE: usize = 200;
 
 /// About how many records of a bucket come at a time.
 const RECORDS_AT_ONCE: usize = 500;
