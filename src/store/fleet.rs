@@ -50,8 +50,16 @@ impl FleetStore {
         let store = match RedisStore::connect(&config.redis, &root_key, limits, Purpose::Make) {
             Ok(store) => store,
             Err(error) => {
-                // A root key that was made for nothing would only be taken for the right one later.
-                if !had_root_key {
+                // A root key that was made for nothing would only be taken for the right one later. It stays where the
+                // store may have been made with it all the same.
+                let is_for_nothing = matches!(
+                    error,
+                    StoreError::OtherRootKey { .. }
+                        | StoreError::Unreachable { .. }
+                        | StoreError::Denied { .. }
+                        | StoreError::NotOurs { .. }
+                );
+                if !had_root_key && is_for_nothing {
                     let _ = std::fs::remove_file(&file);
                 }
                 return Err(match error {
