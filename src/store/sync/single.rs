@@ -9,8 +9,8 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::MissedTickBehavior;
 
-use super::{Changes, EmbeddedStore, Store, StoreError};
 use crate::keys::{KeyTable, Partition, Revision};
+use crate::store::{Changes, EmbeddedStore, Store, StoreError};
 
 /// How often the table is compared with the store when nothing changes, so that its age stays small.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -117,7 +117,7 @@ fn load(store: &EmbeddedStore, table: &KeyTable) -> Result<Revision, StoreError>
 }
 
 /// Applies what changed since `position`, and returns the position it leads to.
-pub(super) fn catch_up(
+pub(in crate::store) fn catch_up(
     store: &EmbeddedStore,
     table: &KeyTable,
     mut position: Revision,

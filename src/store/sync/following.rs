@@ -1,0 +1,566 @@
+//! One partition as a node follows it: how far its changes form an unbroken chain, what is to be read anew, what is held
+//! and with which digest. It sees revisions and terms, no records.
+
+use std::collections::{HashSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::alarm::Alarm;
+use super::heard::{Ask, Tail};
+use crate::keys::{Partition, RecordKind, Revision};
+use crate::store::seal::{BUCKETS, bucket_of, term};
+
+/// A node that already serves waits up to this long before it reads a partition anew, so that a fleet does not do so at once.
+const JITTER: Duration = Duration::from_secs(2);
+
+/// The waits between snapshots of a partition that needs one again and again.
+const AGAIN_MIN: Duration = Duration::from_millis(500);
+const AGAIN_MAX: Duration = Duration::from_secs(10);
+/// After this long without one, the next snapshot is the first again.
+const CALM: Duration = Duration::from_secs(60);
+
+/// How long a change may be known and not have come through the feed before the feed's end is looked for.
+const LOOK_AFTER: Duration = Duration::from_secs(1);
+
+/// How long a difference that reading again did not settle is left alone.
+const LEFT_ALONE: Duration = Duration::from_secs(600);
+
+/// A difference found within this time after everything was read again is one that reading does not settle.
+const READ_JUST_NOW: Duration = Duration::from_secs(10);
+
+/// Questions whose answer has not come through the feed yet. More than these are a feed that lags by as many seconds.
+const PENDING_MAX: usize = 64;
+
+/// How a change follows upon what was applied before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Link {
+    /// Directly, or it was known already.
+    Next,
+    /// Changes between are missing.
+    Gap {
+        /// The last one applied.
+        after: Revision,
+        /// The last one missing.
+        through: Revision,
+    },
+    /// It follows upon an earlier change than the last one applied, or upon one it does not name.
+    Fork {
+        /// The last one applied.
+        ours: Revision,
+    },
+}
+
+/// Why the partition is to be read anew.
+#[derive(Clone, Copy, Debug)]
+struct Need {
+    /// The snapshot is good when it holds at least this change.
+    through: Revision,
+    not_before: Option<Instant>,
+}
+
+/// What the last question said of the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// Nothing yet.
+    Unknown,
+    Ours,
+    /// Empty, another one, or being restored: it says nothing about our records.
+    NotOurs,
+}
+
+/// The digest's repair.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Repair {
+    Idle,
+    /// The buckets' digests are wanted.
+    Wanted,
+    /// These buckets are to be read.
+    Found(Vec<usize>),
+    /// All that differed has been read, at this moment.
+    Done(Instant),
+}
+
+/// The records of a bucket seen while it is read.
+#[derive(Debug, Default)]
+struct Reading {
+    /// A scan may return a record twice.
+    seen: HashSet<(Option<RecordKind>, [u8; 16])>,
+    changed: bool,
+}
+
+/// One partition.
+#[derive(Debug)]
+pub(super) struct Following {
+    partition: Partition,
+    /// The last change read.
+    position: Revision,
+    /// Set after changes that could not be read: the last change before them. Whether they were changes at all is not
+    /// known, so the chain may go on from any of them.
+    unsure_from: Option<Revision>,
+    /// While a snapshot is needed: the last change up to which nothing is missing.
+    anchor: Revision,
+    /// The newest record applied, which a snapshot may take beyond the position.
+    top: Revision,
+    need: Option<Need>,
+    /// Answers in a row that know nothing of the change which the snapshot must hold.
+    short: u8,
+    asked: bool,
+    snapshot_from: Option<Revision>,
+    last_snapshot: Option<Instant>,
+    snapshots_in_a_row: u32,
+    looked_at: Option<Instant>,
+    pending: VecDeque<(Instant, Revision)>,
+    in_step: Option<Instant>,
+    standing: Standing,
+    regressed: bool,
+    digests: [u64; BUCKETS],
+    held: [u32; BUCKETS],
+    missing: [u32; BUCKETS],
+    missing_by_count: u64,
+    reading: Option<(usize, Reading)>,
+    repair: Repair,
+    /// Our digest and the store's, combined: what reading again did not settle. New changes leave it as it is.
+    explained: Option<(u64, Instant)>,
+}
+
+impl Following {
+    /// A partition of which nothing is known.
+    pub(super) fn new(partition: Partition) -> Self {
+        Self {
+            partition,
+            position: Revision(0),
+            unsure_from: None,
+            anchor: Revision(0),
+            top: Revision(0),
+            need: Some(Need {
+                through: Revision(0),
+                not_before: None,
+            }),
+            short: 0,
+            asked: false,
+            snapshot_from: None,
+            last_snapshot: None,
+            snapshots_in_a_row: 0,
+            looked_at: None,
+            pending: VecDeque::new(),
+            in_step: None,
+            standing: Standing::Unknown,
+            regressed: false,
+            digests: [0; BUCKETS],
+            held: [0; BUCKETS],
+            missing: [0; BUCKETS],
+            missing_by_count: 0,
+            reading: None,
+            repair: Repair::Idle,
+            explained: None,
+        }
+    }
+
+    /// Goes on from a position up to which everything is held.
+    pub(super) fn resume(&mut self, position: Revision) {
+        if position > Revision(0) {
+            self.position = position;
+            self.anchor = position;
+            self.need = None;
+        }
+    }
+
+    /// Where the feed reads on.
+    pub(super) const fn position(&self) -> Revision {
+        self.position
+    }
+
+    /// The last change up to which the chain is known to be whole.
+    pub(super) fn certain(&self) -> Revision {
+        self.unsure_from.unwrap_or(self.position)
+    }
+
+    /// The last change up to which nothing is missing: what may be written down and reported.
+    pub(super) fn solid(&self) -> Revision {
+        match self.need {
+            Some(_) => self.anchor,
+            None => self.certain(),
+        }
+    }
+
+    /// The digest over everything held.
+    pub(super) fn digest(&self) -> u64 {
+        self.digests.iter().fold(0, |all, one| all ^ one)
+    }
+
+    /// How many records are held.
+    pub(super) fn held(&self) -> u64 {
+        self.held.iter().map(|held| u64::from(*held)).sum()
+    }
+
+    /// How many of them are not in the store.
+    pub(super) fn missing(&self) -> u64 {
+        let read: u64 = self.missing.iter().map(|missing| u64::from(*missing)).sum();
+        read.max(self.missing_by_count)
+    }
+
+    /// Since when the partition is known to be in step.
+    pub(super) const fn in_step(&self) -> Option<Instant> {
+        self.in_step
+    }
+
+    /// Whether the partition can be followed from the feed: not while the store is another one.
+    pub(super) fn is_ours(&self) -> bool {
+        self.standing != Standing::NotOurs
+    }
+
+    fn need(&mut self, through: Revision, before: Revision) {
+        match &mut self.need {
+            Some(need) => need.through = need.through.max(through),
+            None => {
+                self.anchor = before;
+                self.need = Some(Need {
+                    through,
+                    not_before: None,
+                });
+            }
+        }
+    }
+
+    /// Takes a change's place in the chain. `good` is whether its record is a change of ours.
+    pub(super) fn link(
+        &mut self,
+        revision: Revision,
+        previous: Option<Revision>,
+        good: bool,
+    ) -> Link {
+        if revision <= self.position {
+            return Link::Next;
+        }
+        let (certain, position) = (self.certain(), self.position);
+        self.position = revision;
+        if !good {
+            self.unsure_from = Some(certain);
+            return Link::Next;
+        }
+        self.unsure_from = None;
+        match previous {
+            Some(previous) if (certain..=position).contains(&previous) => Link::Next,
+            Some(previous) if position < previous && previous < revision => {
+                self.need(previous, certain);
+                Link::Gap {
+                    after: position,
+                    through: previous,
+                }
+            }
+            Some(_) | None => {
+                self.need(revision, certain);
+                Link::Fork { ours: position }
+            }
+        }
+    }
+
+    /// Notes a record that was applied, and the revision it took the place of.
+    pub(super) fn applied(
+        &mut self,
+        kind: RecordKind,
+        id: [u8; 16],
+        revision: Revision,
+        replaced: Option<Revision>,
+    ) {
+        self.top = self.top.max(revision);
+        let bucket = bucket_of(id);
+        if let Some(digest) = self.digests.get_mut(bucket) {
+            *digest ^= term(kind, id, revision);
+            if let Some(replaced) = replaced {
+                *digest ^= term(kind, id, replaced);
+            }
+        }
+        if replaced.is_none()
+            && let Some(held) = self.held.get_mut(bucket)
+        {
+            *held = held.saturating_add(1);
+        }
+        if let Some((_, reading)) = &mut self.reading {
+            reading.changed = true;
+        }
+    }
+
+    /// A snapshot begins, and the feed goes on from its tail.
+    pub(super) fn began(&mut self, tail: Revision) {
+        self.need(tail, self.certain());
+        self.anchor = self.anchor.min(tail);
+        self.position = tail;
+        self.unsure_from = None;
+        self.snapshot_from = Some(tail);
+    }
+
+    /// A record was seen in a bucket; what it is worth is the caller's to judge.
+    pub(super) fn saw(&mut self, bucket: usize, kind: Option<RecordKind>, id: [u8; 16]) {
+        match &mut self.reading {
+            Some((reading, progress)) if *reading == bucket => {
+                progress.seen.insert((kind, id));
+            }
+            other => {
+                let mut progress = Reading::default();
+                progress.seen.insert((kind, id));
+                *other = Some((bucket, progress));
+            }
+        }
+    }
+
+    /// A bucket has been read to its end. Returns whether that changed anything.
+    pub(super) fn bucket_ended(&mut self, bucket: usize) -> bool {
+        let read = self.reading.take().filter(|(read, _)| *read == bucket);
+        let progress = read.map(|(_, progress)| progress).unwrap_or_default();
+        let seen = u32::try_from(progress.seen.len()).unwrap_or(u32::MAX);
+        if let Some((missing, held)) = self.missing.get_mut(bucket).zip(self.held.get(bucket)) {
+            *missing = held.saturating_sub(seen);
+        }
+        progress.changed
+    }
+
+    /// Everything asked for has been read. Returns whether that was the snapshot that was needed.
+    pub(super) fn ended(&mut self, now: Instant) -> bool {
+        self.asked = false;
+        self.reading = None;
+        let Some(tail) = self.snapshot_from.take() else {
+            if self.repair != Repair::Idle {
+                self.repair = Repair::Done(now);
+            }
+            return false;
+        };
+        let recent = |last| now.saturating_duration_since(last) < CALM;
+        self.snapshots_in_a_row = match self.last_snapshot {
+            Some(last) if recent(last) => self.snapshots_in_a_row.saturating_add(1),
+            _ => 0,
+        };
+        self.last_snapshot = Some(now);
+        // Everything was read, so a digest that differs afterwards is not to be had by reading.
+        self.repair = Repair::Done(now);
+        match &mut self.need {
+            // The server read from lags behind the one that told of the change.
+            Some(need) if need.through > tail => {
+                need.not_before = None;
+                false
+            }
+            _ => {
+                self.need = None;
+                self.settle();
+                true
+            }
+        }
+    }
+
+    /// The feed was cut.
+    pub(super) fn cut(&mut self) {
+        self.asked = false;
+        self.reading = None;
+        self.snapshot_from = None;
+        if matches!(self.repair, Repair::Found(_)) {
+            self.repair = Repair::Wanted;
+        }
+    }
+
+    /// The feed's end was looked for, and its server stood at `tail` before.
+    pub(super) fn looked(&mut self, tail: Revision) -> Option<Alarm> {
+        self.asked = false;
+        let after = self.position;
+        (tail > after).then(|| {
+            self.need(tail, self.certain());
+            Alarm::Gap {
+                partition: self.partition,
+                after,
+                through: tail,
+            }
+        })
+    }
+
+    /// The buckets' digests have come.
+    pub(super) fn digests_came(
+        &mut self,
+        before: Revision,
+        theirs: &[u64; BUCKETS],
+        after: Revision,
+        now: Instant,
+    ) {
+        self.asked = false;
+        if self.repair != Repair::Wanted || !self.is_at(before) || before != after {
+            // The store moved meanwhile; the next difference asks again.
+            self.repair = Repair::Idle;
+            return;
+        }
+        let differing = self.digests.iter().zip(theirs).enumerate();
+        let differing: Vec<usize> = differing
+            .filter(|(_, (ours, theirs))| ours != theirs)
+            .map(|(bucket, _)| bucket)
+            .collect();
+        self.repair = if differing.is_empty() {
+            Repair::Done(now)
+        } else {
+            Repair::Found(differing)
+        };
+    }
+
+    /// Whether what is held is what the store held at `revision`, records apart that it lacks.
+    fn is_at(&self, revision: Revision) -> bool {
+        self.need.is_none()
+            && self.top <= revision
+            && (self.certain()..=self.position).contains(&revision)
+    }
+
+    /// The store is empty, another one, or being restored: it can bring nothing in step.
+    pub(super) fn not_ours(&mut self, is_empty: bool) {
+        self.standing = Standing::NotOurs;
+        self.pending.clear();
+        if is_empty {
+            self.missing_by_count = self.held();
+        }
+    }
+
+    /// The store's answer to a question sent at `sent_at`, when this node had applied `sent`.
+    pub(super) fn tail(
+        &mut self,
+        sent_at: Instant,
+        sent: Revision,
+        tail: &Tail,
+        now: Instant,
+        alarms: &mut Vec<Alarm>,
+    ) {
+        let partition = self.partition;
+        if self.standing == Standing::NotOurs {
+            // Whatever happened to it meanwhile has not come through its stream.
+            self.need(tail.last, self.certain().min(tail.last));
+        }
+        self.standing = Standing::Ours;
+        // A question that crossed a change on its way says less than we know, and is no loss: what counts is what we knew
+        // when it was sent, and that a second answer in a row lacks what was heard of before.
+        let wanted = self.need.map(|need| need.through);
+        self.short = match wanted {
+            Some(wanted) if tail.last < wanted => self.short.saturating_add(1),
+            _ => 0,
+        };
+        let lost = tail.last < sent && tail.last < self.certain();
+        if lost || self.short > 1 {
+            alarms.push(Alarm::Regressed {
+                partition,
+                ours: self.certain().max(wanted.unwrap_or_default()),
+                theirs: tail.last,
+            });
+            self.regress(tail.last);
+        }
+        let is_full = self.pending.len() >= PENDING_MAX;
+        match self.pending.back_mut() {
+            Some((at, last)) if *last == tail.last => *at = sent_at.max(*at),
+            Some(newest) if is_full => *newest = (sent_at, tail.last),
+            _ => self.pending.push_back((sent_at, tail.last)),
+        }
+        self.compare(tail, now, alarms);
+        self.settle();
+    }
+
+    fn regress(&mut self, last: Revision) {
+        self.regressed = true;
+        self.short = 0;
+        self.need(last, last);
+        if let Some(need) = &mut self.need {
+            need.through = last;
+        }
+        self.anchor = self.anchor.min(last);
+        if self.certain() > last {
+            self.position = last;
+            self.unsure_from = None;
+        }
+    }
+
+    fn compare(&mut self, tail: &Tail, now: Instant, alarms: &mut Vec<Alarm>) {
+        if self.top <= tail.last {
+            self.regressed = false;
+        }
+        let at = self.is_at(tail.last);
+        if at || (self.regressed && self.need.is_none()) {
+            self.missing_by_count = self.held().saturating_sub(tail.count);
+        }
+        if !at || self.asked {
+            return;
+        }
+        let difference = self.digest() ^ tail.digest;
+        if difference == 0 {
+            self.repair = Repair::Idle;
+            self.explained = None;
+            self.missing = [0; BUCKETS];
+        } else {
+            let known = self
+                .explained
+                .is_some_and(|(explained, until)| explained == difference && now < until);
+            match self.repair {
+                Repair::Done(at) if now.saturating_duration_since(at) < READ_JUST_NOW => {
+                    let said = self.explained.is_some_and(|(said, _)| said == difference);
+                    if !said {
+                        alarms.push(Alarm::Ahead(self.partition));
+                    }
+                    self.explained = Some((difference, now + LEFT_ALONE));
+                    self.repair = Repair::Idle;
+                }
+                Repair::Idle if known => {}
+                Repair::Idle | Repair::Done(_) => {
+                    alarms.push(Alarm::DigestDiffers(self.partition));
+                    self.repair = Repair::Wanted;
+                    return;
+                }
+                Repair::Wanted | Repair::Found(_) => return,
+            }
+        }
+        // Whatever could not be read in the stream has been accounted for, up to here.
+        if self.unsure_from.is_some() {
+            self.unsure_from = (tail.last < self.position).then_some(tail.last);
+        }
+    }
+
+    /// Takes the questions whose answer has been reached.
+    pub(super) fn settle(&mut self) {
+        if self.need.is_some() || self.standing == Standing::NotOurs {
+            return;
+        }
+        let certain = self.certain();
+        while let Some((sent_at, _)) = self.pending.pop_front_if(|(_, last)| *last <= certain) {
+            self.in_step = self.in_step.max(Some(sent_at));
+        }
+    }
+
+    /// What the feed's thread is to do, at most one thing at a time. `random` is below one.
+    pub(super) fn ask(&mut self, now: Instant, serving: bool, random: f64) -> Option<Ask> {
+        if self.asked || self.standing == Standing::NotOurs {
+            return None;
+        }
+        let partition = self.partition;
+        let ask = if let Some(need) = &mut self.need {
+            let again = AGAIN_MIN.saturating_mul(1 << self.snapshots_in_a_row.min(8));
+            let earliest = match self.last_snapshot {
+                Some(last) if now.saturating_duration_since(last) < CALM => {
+                    (last + again.min(AGAIN_MAX)).max(now)
+                }
+                _ => now,
+            };
+            let jitter = if serving {
+                JITTER.mul_f64(random)
+            } else {
+                Duration::ZERO
+            };
+            let due = *need.not_before.get_or_insert(earliest + jitter);
+            (now >= due).then_some(Ask::Snapshot(partition))
+        } else if self.is_behind(now) {
+            self.looked_at = Some(now);
+            Some(Ask::Look(partition))
+        } else {
+            match &self.repair {
+                Repair::Wanted => Some(Ask::Digests(partition)),
+                Repair::Found(buckets) => Some(Ask::Buckets(partition, buckets.clone())),
+                Repair::Idle | Repair::Done(_) => None,
+            }
+        };
+        self.asked = ask.is_some();
+        ask
+    }
+
+    fn is_behind(&self, now: Instant) -> bool {
+        let long_ago = |at: Instant| now.saturating_duration_since(at) >= LOOK_AFTER;
+        let waits =
+            |(sent_at, last): &(Instant, Revision)| *last > self.position && long_ago(*sent_at);
+        self.pending.front().is_some_and(waits) && self.looked_at.is_none_or(long_ago)
+    }
+}
