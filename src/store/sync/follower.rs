@@ -9,8 +9,9 @@ use uuid::Uuid;
 use super::alarm::{Alarm, Place, Why};
 use super::following::{Following, Link};
 use super::heard::{Ask, Entry, Heard, Probed, Stored};
-use crate::keys::{Applied, KeyTable, OrgId, PARTITIONS, Partition, Record, RecordKind, Revision};
 use crate::keys::keyring::Sealer;
+use crate::keys::table::Applied;
+use crate::keys::{KeyTable, OrgId, PARTITIONS, Partition, Record, RecordKind, Revision};
 use crate::store::seal::{self, bucket_of};
 use crate::telemetry::{SyncCounters, add};
 
@@ -68,7 +69,9 @@ impl Follower {
     pub fn note(&mut self, kind: RecordKind, id: [u8; 16], revision: Revision, applied: Applied) {
         let partition = OrgId(Uuid::from_bytes(id)).partition();
         if let (Applied::Newer { replaced }, Some(following)) = (applied, self.of(partition)) {
-            following.applied(kind, id, revision, replaced);
+            following
+                .contents_mut()
+                .applied(kind, id, revision, replaced);
         }
     }
 
@@ -101,17 +104,20 @@ impl Follower {
 
     /// The digests over everything held.
     pub fn digests(&self) -> [u64; PARTITIONS] {
-        self.each(Following::digest)
+        self.each(|it| it.contents().digest())
     }
 
     /// How many records are held.
     pub fn held(&self) -> u64 {
-        self.partitions.iter().map(Following::held).sum()
+        self.partitions.iter().map(|it| it.contents().held()).sum()
     }
 
     /// How many of them are not in the store.
     pub fn missing(&self) -> u64 {
-        self.partitions.iter().map(Following::missing).sum()
+        self.partitions
+            .iter()
+            .map(|it| it.contents().missing())
+            .sum()
     }
 
     /// The moment as of which the table is known to hold everything the store held, in every partition.
@@ -203,7 +209,9 @@ impl Follower {
             self.note(kind, id, revision, applied);
         }
         if let Some((partition, bucket)) = batch.bucket
-            && self.of(partition).is_some_and(|it| it.bucket_ended(bucket))
+            && self
+                .of(partition)
+                .is_some_and(|it| it.contents_mut().bucket_ended(bucket))
         {
             add(&self.counters.buckets_changed, 1);
         }
@@ -304,7 +312,7 @@ impl Follower {
         let Some(following) = self.of(partition).filter(|it| it.is_ours()) else {
             return;
         };
-        following.saw(bucket, kind, id);
+        following.contents_mut().saw(bucket, kind, id);
         let tail = following.position();
         let record = match seal::open(&self.sealer, &sealed) {
             Ok(record) => record,
@@ -342,13 +350,13 @@ impl Follower {
             match (tail.identity, ours) {
                 (None, _) => {
                     alarms.push(Alarm::Empty(*partition));
-                    following.not_ours(true);
+                    following.incomplete(true);
                 }
                 (Some(theirs), Some(ours)) if theirs != ours => {
                     alarms.push(Alarm::OtherIdentity { ours, theirs });
-                    following.not_ours(false);
+                    following.other();
                 }
-                (Some(_), _) if tail.restoring => following.not_ours(false),
+                (Some(_), _) if tail.restoring => following.incomplete(false),
                 (Some(theirs), _) => {
                     self.identity = Some(theirs);
                     following.tail(probed.sent_at, sent, tail, now, &mut alarms);
@@ -390,7 +398,9 @@ impl News {
                 (held.map(|held| held.revision), takes_away)
             }
             Record::Key(key) => {
-                let held = reader.key(&key.fingerprint).filter(|held| held.id == key.id);
+                let held = reader
+                    .key(&key.fingerprint)
+                    .filter(|held| held.id == key.id);
                 let revokes = held.is_none_or(|held| held.revoked.is_none());
                 (
                     held.map(|held| held.revision),

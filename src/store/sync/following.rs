@@ -1,13 +1,14 @@
-//! One partition as a node follows it: how far its changes form an unbroken chain, what is to be read anew, what is held
-//! and with which digest. It sees revisions and terms, no records.
+//! One partition as a node follows it: how far its changes form an unbroken chain, what is to be read anew, and since when
+//! it is in step. It sees revisions and digests, no records.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::alarm::Alarm;
+use super::contents::Contents;
 use super::heard::{Ask, Tail};
-use crate::keys::{Partition, RecordKind, Revision};
-use crate::store::seal::{BUCKETS, bucket_of, term};
+use crate::keys::{Partition, Revision};
+use crate::store::seal::BUCKETS;
 
 /// A node that already serves waits up to this long before it reads a partition anew, so that a fleet does not do so at once.
 const JITTER: Duration = Duration::from_secs(2);
@@ -26,6 +27,9 @@ const LEFT_ALONE: Duration = Duration::from_secs(600);
 
 /// A difference found within this time after everything was read again is one that reading does not settle.
 const READ_JUST_NOW: Duration = Duration::from_secs(10);
+
+/// How many links are remembered, to know an answer that was overtaken by the changes after it.
+const CHAIN_MAX: usize = 256;
 
 /// Questions whose answer has not come through the feed yet. More than these are a feed that lags by as many seconds.
 const PENDING_MAX: usize = 64;
@@ -63,8 +67,10 @@ enum Standing {
     /// Nothing yet.
     Unknown,
     Ours,
-    /// Empty, another one, or being restored: it says nothing about our records.
-    NotOurs,
+    /// It is empty, or records are being put back into it: what it lacks means nothing.
+    Incomplete,
+    /// It is another store.
+    Other,
 }
 
 /// The digest's repair.
@@ -79,14 +85,6 @@ enum Repair {
     Done(Instant),
 }
 
-/// The records of a bucket seen while it is read.
-#[derive(Debug, Default)]
-struct Reading {
-    /// A scan may return a record twice.
-    seen: HashSet<(Option<RecordKind>, [u8; 16])>,
-    changed: bool,
-}
-
 /// One partition.
 #[derive(Debug)]
 pub(super) struct Following {
@@ -98,8 +96,6 @@ pub(super) struct Following {
     unsure_from: Option<Revision>,
     /// While a snapshot is needed: the last change up to which nothing is missing.
     anchor: Revision,
-    /// The newest record applied, which a snapshot may take beyond the position.
-    top: Revision,
     need: Option<Need>,
     /// Answers in a row that know nothing of the change which the snapshot must hold.
     short: u8,
@@ -108,15 +104,16 @@ pub(super) struct Following {
     last_snapshot: Option<Instant>,
     snapshots_in_a_row: u32,
     looked_at: Option<Instant>,
+    /// The newest links of the chain, oldest first.
+    chain: VecDeque<Revision>,
+    /// Questions whose answer lies beyond the chain: when they were sent, and the store's last change then.
     pending: VecDeque<(Instant, Revision)>,
+    /// The newest question whose answer has been read, though perhaps not applied yet.
+    reached: Option<Instant>,
     in_step: Option<Instant>,
     standing: Standing,
     regressed: bool,
-    digests: [u64; BUCKETS],
-    held: [u32; BUCKETS],
-    missing: [u32; BUCKETS],
-    missing_by_count: u64,
-    reading: Option<(usize, Reading)>,
+    contents: Contents,
     repair: Repair,
     /// Our digest and the store's, combined: what reading again did not settle. New changes leave it as it is.
     explained: Option<(u64, Instant)>,
@@ -130,7 +127,6 @@ impl Following {
             position: Revision(0),
             unsure_from: None,
             anchor: Revision(0),
-            top: Revision(0),
             need: Some(Need {
                 through: Revision(0),
                 not_before: None,
@@ -141,15 +137,13 @@ impl Following {
             last_snapshot: None,
             snapshots_in_a_row: 0,
             looked_at: None,
+            chain: VecDeque::from([Revision(0)]),
             pending: VecDeque::new(),
+            reached: None,
             in_step: None,
             standing: Standing::Unknown,
             regressed: false,
-            digests: [0; BUCKETS],
-            held: [0; BUCKETS],
-            missing: [0; BUCKETS],
-            missing_by_count: 0,
-            reading: None,
+            contents: Contents::default(),
             repair: Repair::Idle,
             explained: None,
         }
@@ -161,6 +155,7 @@ impl Following {
             self.position = position;
             self.anchor = position;
             self.need = None;
+            self.chain = VecDeque::from([position]);
         }
     }
 
@@ -182,20 +177,14 @@ impl Following {
         }
     }
 
-    /// The digest over everything held.
-    pub(super) fn digest(&self) -> u64 {
-        self.digests.iter().fold(0, |all, one| all ^ one)
+    /// What is held of the partition.
+    pub(super) const fn contents(&self) -> &Contents {
+        &self.contents
     }
 
-    /// How many records are held.
-    pub(super) fn held(&self) -> u64 {
-        self.held.iter().map(|held| u64::from(*held)).sum()
-    }
-
-    /// How many of them are not in the store.
-    pub(super) fn missing(&self) -> u64 {
-        let read: u64 = self.missing.iter().map(|missing| u64::from(*missing)).sum();
-        read.max(self.missing_by_count)
+    /// What is held of the partition, to be changed.
+    pub(super) const fn contents_mut(&mut self) -> &mut Contents {
+        &mut self.contents
     }
 
     /// Since when the partition is known to be in step.
@@ -205,7 +194,7 @@ impl Following {
 
     /// Whether the partition can be followed from the feed: not while the store is another one.
     pub(super) fn is_ours(&self) -> bool {
-        self.standing != Standing::NotOurs
+        self.standing != Standing::Other
     }
 
     fn need(&mut self, through: Revision, before: Revision) {
@@ -239,8 +228,20 @@ impl Following {
         }
         self.unsure_from = None;
         match previous {
-            Some(previous) if (certain..=position).contains(&previous) => Link::Next,
+            Some(previous) if (certain..=position).contains(&previous) => {
+                if self.chain.len() >= CHAIN_MAX {
+                    self.chain.pop_front();
+                }
+                self.chain.push_back(revision);
+                if self.need.is_none() {
+                    // Those that lie between were answered by another history than the one this chain is of, unless what
+                    // could not be read lies there.
+                    self.reach(|last| last == revision || (certain..=position).contains(&last));
+                }
+                Link::Next
+            }
             Some(previous) if position < previous && previous < revision => {
+                self.chain = VecDeque::from([revision]);
                 self.need(previous, certain);
                 Link::Gap {
                     after: position,
@@ -248,36 +249,23 @@ impl Following {
                 }
             }
             Some(_) | None => {
+                self.chain = VecDeque::from([revision]);
                 self.need(revision, certain);
                 Link::Fork { ours: position }
             }
         }
     }
 
-    /// Notes a record that was applied, and the revision it took the place of.
-    pub(super) fn applied(
-        &mut self,
-        kind: RecordKind,
-        id: [u8; 16],
-        revision: Revision,
-        replaced: Option<Revision>,
-    ) {
-        self.top = self.top.max(revision);
-        let bucket = bucket_of(id);
-        if let Some(digest) = self.digests.get_mut(bucket) {
-            *digest ^= term(kind, id, revision);
-            if let Some(replaced) = replaced {
-                *digest ^= term(kind, id, replaced);
+    /// Takes the questions that `is_held` says are answered, and forgets those that the chain has passed.
+    fn reach(&mut self, is_held: impl Fn(Revision) -> bool) {
+        let certain = self.certain();
+        for (sent_at, last) in &self.pending {
+            if is_held(*last) {
+                self.reached = self.reached.max(Some(*sent_at));
             }
         }
-        if replaced.is_none()
-            && let Some(held) = self.held.get_mut(bucket)
-        {
-            *held = held.saturating_add(1);
-        }
-        if let Some((_, reading)) = &mut self.reading {
-            reading.changed = true;
-        }
+        self.pending
+            .retain(|(_, last)| *last > certain && !is_held(*last));
     }
 
     /// A snapshot begins, and the feed goes on from its tail.
@@ -285,39 +273,15 @@ impl Following {
         self.need(tail, self.certain());
         self.anchor = self.anchor.min(tail);
         self.position = tail;
+        self.chain = VecDeque::from([tail]);
         self.unsure_from = None;
         self.snapshot_from = Some(tail);
-    }
-
-    /// A record was seen in a bucket; what it is worth is the caller's to judge.
-    pub(super) fn saw(&mut self, bucket: usize, kind: Option<RecordKind>, id: [u8; 16]) {
-        match &mut self.reading {
-            Some((reading, progress)) if *reading == bucket => {
-                progress.seen.insert((kind, id));
-            }
-            other => {
-                let mut progress = Reading::default();
-                progress.seen.insert((kind, id));
-                *other = Some((bucket, progress));
-            }
-        }
-    }
-
-    /// A bucket has been read to its end. Returns whether that changed anything.
-    pub(super) fn bucket_ended(&mut self, bucket: usize) -> bool {
-        let read = self.reading.take().filter(|(read, _)| *read == bucket);
-        let progress = read.map(|(_, progress)| progress).unwrap_or_default();
-        let seen = u32::try_from(progress.seen.len()).unwrap_or(u32::MAX);
-        if let Some((missing, held)) = self.missing.get_mut(bucket).zip(self.held.get(bucket)) {
-            *missing = held.saturating_sub(seen);
-        }
-        progress.changed
     }
 
     /// Everything asked for has been read. Returns whether that was the snapshot that was needed.
     pub(super) fn ended(&mut self, now: Instant) -> bool {
         self.asked = false;
-        self.reading = None;
+        self.contents.leave_bucket();
         let Some(tail) = self.snapshot_from.take() else {
             if self.repair != Repair::Idle {
                 self.repair = Repair::Done(now);
@@ -340,6 +304,9 @@ impl Following {
             }
             _ => {
                 self.need = None;
+                let chain = std::mem::take(&mut self.chain);
+                self.reach(|last| last <= tail || chain.contains(&last));
+                self.chain = chain;
                 self.settle();
                 true
             }
@@ -349,7 +316,7 @@ impl Following {
     /// The feed was cut.
     pub(super) fn cut(&mut self) {
         self.asked = false;
-        self.reading = None;
+        self.contents.leave_bucket();
         self.snapshot_from = None;
         if matches!(self.repair, Repair::Found(_)) {
             self.repair = Repair::Wanted;
@@ -384,11 +351,7 @@ impl Following {
             self.repair = Repair::Idle;
             return;
         }
-        let differing = self.digests.iter().zip(theirs).enumerate();
-        let differing: Vec<usize> = differing
-            .filter(|(_, (ours, theirs))| ours != theirs)
-            .map(|(bucket, _)| bucket)
-            .collect();
+        let differing = self.contents.differing(theirs);
         self.repair = if differing.is_empty() {
             Repair::Done(now)
         } else {
@@ -399,17 +362,23 @@ impl Following {
     /// Whether what is held is what the store held at `revision`, records apart that it lacks.
     fn is_at(&self, revision: Revision) -> bool {
         self.need.is_none()
-            && self.top <= revision
+            && self.contents.top() <= revision
             && (self.certain()..=self.position).contains(&revision)
     }
 
-    /// The store is empty, another one, or being restored: it can bring nothing in step.
-    pub(super) fn not_ours(&mut self, is_empty: bool) {
-        self.standing = Standing::NotOurs;
+    /// The store is empty, or being restored: it can bring nothing in step.
+    pub(super) fn incomplete(&mut self, is_empty: bool) {
+        self.standing = Standing::Incomplete;
         self.pending.clear();
         if is_empty {
-            self.missing_by_count = self.held();
+            self.contents.compare_count(0);
         }
+    }
+
+    /// The store is another one.
+    pub(super) fn other(&mut self) {
+        self.standing = Standing::Other;
+        self.pending.clear();
     }
 
     /// The store's answer to a question sent at `sent_at`, when this node had applied `sent`.
@@ -422,7 +391,7 @@ impl Following {
         alarms: &mut Vec<Alarm>,
     ) {
         let partition = self.partition;
-        if self.standing == Standing::NotOurs {
+        if self.is_away() {
             // Whatever happened to it meanwhile has not come through its stream.
             self.need(tail.last, self.certain().min(tail.last));
         }
@@ -443,11 +412,16 @@ impl Following {
             });
             self.regress(tail.last);
         }
-        let is_full = self.pending.len() >= PENDING_MAX;
-        match self.pending.back_mut() {
-            Some((at, last)) if *last == tail.last => *at = sent_at.max(*at),
-            Some(newest) if is_full => *newest = (sent_at, tail.last),
-            _ => self.pending.push_back((sent_at, tail.last)),
+        if self.need.is_none() && self.chain.contains(&tail.last) {
+            self.reached = self.reached.max(Some(sent_at));
+        } else if self.need.is_some() || tail.last > self.certain() {
+            // An answer behind the chain and not of it crossed a change of another history: it says nothing.
+            let is_full = self.pending.len() >= PENDING_MAX;
+            match self.pending.back_mut() {
+                Some((at, last)) if *last == tail.last => *at = sent_at.max(*at),
+                Some(newest) if is_full => *newest = (sent_at, tail.last),
+                _ => self.pending.push_back((sent_at, tail.last)),
+            }
         }
         self.compare(tail, now, alarms);
         self.settle();
@@ -465,24 +439,25 @@ impl Following {
             self.position = last;
             self.unsure_from = None;
         }
+        self.chain = VecDeque::from([self.position]);
     }
 
     fn compare(&mut self, tail: &Tail, now: Instant, alarms: &mut Vec<Alarm>) {
-        if self.top <= tail.last {
+        if self.contents.top() <= tail.last {
             self.regressed = false;
         }
         let at = self.is_at(tail.last);
         if at || (self.regressed && self.need.is_none()) {
-            self.missing_by_count = self.held().saturating_sub(tail.count);
+            self.contents.compare_count(tail.count);
         }
         if !at || self.asked {
             return;
         }
-        let difference = self.digest() ^ tail.digest;
+        let difference = self.contents.digest() ^ tail.digest;
         if difference == 0 {
             self.repair = Repair::Idle;
             self.explained = None;
-            self.missing = [0; BUCKETS];
+            self.contents.nothing_missing();
         } else {
             let known = self
                 .explained
@@ -508,23 +483,23 @@ impl Following {
         // Whatever could not be read in the stream has been accounted for, up to here.
         if self.unsure_from.is_some() {
             self.unsure_from = (tail.last < self.position).then_some(tail.last);
+            let certain = self.certain();
+            self.reach(|last| last <= certain);
         }
     }
 
-    /// Takes the questions whose answer has been reached.
+    /// What was read has been applied.
     pub(super) fn settle(&mut self) {
-        if self.need.is_some() || self.standing == Standing::NotOurs {
-            return;
-        }
-        let certain = self.certain();
-        while let Some((sent_at, _)) = self.pending.pop_front_if(|(_, last)| *last <= certain) {
-            self.in_step = self.in_step.max(Some(sent_at));
-        }
+        self.in_step = self.in_step.max(self.reached);
+    }
+
+    fn is_away(&self) -> bool {
+        matches!(self.standing, Standing::Incomplete | Standing::Other)
     }
 
     /// What the feed's thread is to do, at most one thing at a time. `random` is below one.
     pub(super) fn ask(&mut self, now: Instant, serving: bool, random: f64) -> Option<Ask> {
-        if self.asked || self.standing == Standing::NotOurs {
+        if self.asked || self.is_away() {
             return None;
         }
         let partition = self.partition;

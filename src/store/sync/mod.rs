@@ -1,11 +1,12 @@
 //! The one writer of the key table, for each of the store's homes. It never changes what the store says.
 
 pub mod alarm;
+mod contents;
 pub mod follower;
 mod following;
 pub mod heard;
 mod single;
 
-pub use single::{AppliedChanges, Sync};
 #[cfg(test)]
 pub(super) use single::catch_up;
+pub use single::{AppliedChanges, Sync};
