@@ -5,6 +5,7 @@ mod contents;
 pub mod follower;
 mod following;
 pub mod heard;
+pub mod join;
 mod single;
 
 #[cfg(test)]
