@@ -23,7 +23,7 @@ use keygate::keys::{
     Actor, Fingerprint, Key, KeyId, KeyKind, Org, OrgId, Record, RecordKind, Revision, Revocation,
     Role, Timestamp, User, UserId, UserKind,
 };
-use keygate::store::seal::seal;
+use keygate::store::seal::{open, seal};
 use keygate::store::sync::alarm::Alarm;
 use keygate::store::sync::heard::Entry;
 use uuid::Uuid;
@@ -52,9 +52,12 @@ impl Run {
         let mut rng = Rng::with_seed(seed);
         let now = Instant::now();
         let sealer = Keyring::generate().unwrap().sealer();
-        let nodes = (0..NODES)
+        let mut nodes: Vec<Node> = (0..NODES)
             .map(|_| Node::new(&sealer, now, &mut rng))
             .collect();
+        for node in &mut nodes {
+            node.traced = is_replay();
+        }
         Self {
             rng,
             seed,
@@ -68,7 +71,7 @@ impl Run {
     }
 
     fn say(&mut self, what: impl FnOnce() -> String) {
-        if std::env::var_os("KEYGATE_MODEL_SEED").is_some() {
+        if is_replay() {
             let at = self.now.duration_since(self.started).as_millis();
             self.log.push(format!("{at:>7} {}", what()));
         }
@@ -189,7 +192,9 @@ impl Run {
 
     fn some_field(&mut self) -> Option<Field> {
         let part = self.rng.usize(0..2);
-        let fields: Vec<Field> = self.model.parts[part].records.keys().copied().collect();
+        let fields = self.model.parts[part].records.keys();
+        let is_known = |field: &&Field| self.model.genuine.contains_key(*field);
+        let fields: Vec<Field> = fields.filter(is_known).copied().collect();
         let chosen = self.rng.usize(0..fields.len().max(1));
         fields.get(chosen).copied()
     }
@@ -258,6 +263,9 @@ impl Run {
             4 => {
                 let chosen = self.rng.usize(0..it.stream.len().max(1));
                 if let Some(entry) = it.stream.get_mut(chosen) {
+                    if let Ok(record) = open(&self.model.sealer, &entry.sealed) {
+                        self.model.poisoned.insert(field_of(&record));
+                    }
                     entry.sealed = bytes;
                 }
             }
@@ -333,7 +341,7 @@ impl Run {
     fn run(&mut self) {
         let has_faults = self.seed % 4 != 0;
         for _ in 0..STEPS {
-            self.now += Duration::from_millis(self.rng.u64(0..300));
+            self.now += Duration::from_millis(self.rng.u64(1..300));
             if self.is_ours() && self.rng.u8(..) < 160 {
                 self.change();
             } else if !self.is_ours() && self.rng.u8(..) < 40 {
@@ -356,10 +364,33 @@ impl Run {
                     self.say(|| format!("node {node} died before it applied"));
                     self.nodes[node].restart(self.now, true, &mut self.rng);
                 }
+                self.tell(node);
                 self.judge(node);
             }
         }
         self.heal();
+    }
+
+    fn tell(&mut self, node: usize) {
+        let traced = std::mem::take(&mut self.nodes[node].trace);
+        for line in traced {
+            if !line.contains("partition: Partition(")
+                || BUSY
+                    .iter()
+                    .any(|busy| line.contains(&format!("Partition({busy})")))
+            {
+                self.say(|| format!("  node {node} hears {line}"));
+            }
+        }
+        let it = &self.nodes[node].follower;
+        let at = BUSY.map(|busy| it.certain()[usize::from(busy)].0);
+        let solid = BUSY.map(|busy| it.solid()[usize::from(busy)].0);
+        let since = it
+            .in_step()
+            .map(|it| it.duration_since(self.started).as_millis());
+        self.say(|| {
+            format!("  node {node} is at {at:?}, solid {solid:?}, in step as of {since:?}")
+        });
     }
 
     /// What must hold at any moment.
@@ -400,6 +431,7 @@ impl Run {
         for (field, revision) in self.model.state_at(moment).iter() {
             let record = &self.model.genuine[field][revision];
             let excused = self.model.tampered.contains(field)
+                || self.model.poisoned.contains(field)
                 || self.model.lost.contains(&(*field, *revision));
             let held = node.holds(record);
             assert!(
@@ -438,6 +470,7 @@ impl Run {
             }
             for node in 0..NODES {
                 self.nodes[node].pump(&self.model, self.now, &mut self.rng, true);
+                self.tell(node);
                 self.judge(node);
             }
             if round == 120 {
@@ -518,6 +551,10 @@ fn key(id: KeyId, org: OrgId, owner: Option<UserId>, fingerprint: Fingerprint) -
         allowed_addresses: Vec::new(),
         allowed_origins: Vec::new(),
     }
+}
+
+fn is_replay() -> bool {
+    std::env::var_os("KEYGATE_MODEL_SEED").is_some()
 }
 
 fn number(name: &str) -> Option<u64> {

@@ -15,7 +15,7 @@ use keygate::store::sync::heard::{Ask, Heard, Probed, Tail};
 use keygate::store::sync::join::{Revoking, keep};
 use keygate::telemetry::SyncCounters;
 
-use crate::store::{BUSY, Field, Model, Parts, at, field_of};
+use crate::store::{BUSY, Field, Model, OURS, Parts, at, field_of};
 
 /// What survives a crash.
 #[derive(Clone, Default)]
@@ -83,6 +83,9 @@ pub struct Node {
     /// What this node has refused, which it may never accept again.
     pub revoked: HashSet<KeyId>,
     pub revoked_through: HashMap<UserId, Revision>,
+    /// What it heard, when the run is replayed.
+    pub traced: bool,
+    pub trace: Vec<String>,
     /// Questions, digests and buckets asked for; snapshots.
     pub asked: u64,
 }
@@ -92,7 +95,7 @@ impl Node {
         let counters = Arc::new(SyncCounters::new(now));
         Self {
             sealer: sealer.clone(),
-            follower: Follower::new(sealer.clone(), None, counters, rng.u64(..)),
+            follower: Follower::new(sealer.clone(), Some(OURS), counters, rng.u64(..)),
             table: KeyTable::new(now),
             replica: Replica::default(),
             unsaved: Vec::new(),
@@ -106,6 +109,8 @@ impl Node {
             alarms: Vec::new(),
             revoked: HashSet::new(),
             revoked_through: HashMap::new(),
+            traced: false,
+            trace: Vec::new(),
             asked: 0,
         }
     }
@@ -137,6 +142,8 @@ impl Node {
         }
         next.replica = replica;
         next.skew = self.skew;
+        next.traced = self.traced;
+        next.trace = std::mem::take(&mut self.trace);
         next.alarms = std::mem::take(&mut self.alarms);
         *self = next;
     }
@@ -313,6 +320,9 @@ impl Node {
     }
 
     fn take(&mut self, heard: Heard, now: Instant, rng: &mut Rng, is_calm: bool) -> bool {
+        if self.traced {
+            self.trace.push(brief(&heard));
+        }
         let batch: Batch = self.follower.hear(heard, &self.table, now);
         self.unsaved.extend(batch.changes.iter().cloned());
         if batch.revokes && self.table.view(now).is_some() {
@@ -341,5 +351,42 @@ impl Node {
 
     pub fn bucket_is_used(id: [u8; 16]) -> bool {
         bucket_of(id) < 3
+    }
+}
+
+/// What was heard, of the busy partitions.
+fn brief(heard: &Heard) -> String {
+    let is_busy = |partition: &Partition| at(*partition).is_some();
+    match heard {
+        Heard::Entries(entries) => {
+            let links = entries.iter().map(|entry| {
+                let previous = entry.previous.map_or(0, |previous| previous.0);
+                format!("{}:{}<-{previous}", entry.partition, entry.revision.0)
+            });
+            format!("entries {}", links.collect::<Vec<_>>().join(" "))
+        }
+        Heard::Probed(probed) => {
+            let busy = probed
+                .tails
+                .iter()
+                .filter(|(partition, _)| is_busy(partition));
+            let tails = busy.map(|(partition, tail)| {
+                let sent = probed.applied[partition.index()].0;
+                format!(
+                    "{partition}:{} (sent at {sent}, {:?})",
+                    tail.last.0, tail.identity
+                )
+            });
+            format!("tails {}", tails.collect::<Vec<_>>().join(" "))
+        }
+        Heard::Bucket {
+            partition,
+            bucket,
+            stored,
+            ..
+        } => {
+            format!("bucket {partition}/{bucket}: {}", stored.len())
+        }
+        other => format!("{other:?}").chars().take(80).collect(),
     }
 }

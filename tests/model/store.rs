@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use keygate::keys::keyring::Sealer;
 use keygate::keys::{Fingerprint, OrgId, PARTITIONS, Partition, Record, RecordKind, Revision};
-use keygate::store::seal::{BUCKETS, bucket_of, seal, term};
+use keygate::store::seal::{BUCKETS, bucket_of, open, seal, term};
 use keygate::store::sync::heard::{Entry, Stored, Tail};
 use uuid::Uuid;
 
@@ -24,6 +24,9 @@ pub fn field_of(record: &Record) -> Field {
 fn term_of(field: Field, revision: Revision) -> u64 {
     term(RecordKind::of_byte(field.0).unwrap(), field.1, revision)
 }
+
+/// The store that the nodes were set up with.
+pub const OURS: Uuid = Uuid::from_u128(7);
 
 /// One partition.
 #[derive(Clone)]
@@ -118,6 +121,8 @@ pub struct Model {
     pub lost: HashSet<(Field, Revision)>,
     /// What somebody has meddled with: no promise is about it.
     pub tampered: HashSet<Field>,
+    /// What had a change whose entry somebody has meddled with: the record is mended by its digest, a moment later.
+    pub poisoned: HashSet<Field>,
     /// Fingerprints that only forged records have.
     pub forged: Vec<Fingerprint>,
     /// Whether nothing ever happened to it but trimming.
@@ -126,7 +131,7 @@ pub struct Model {
 
 impl Model {
     pub fn new(sealer: Sealer, now: Instant) -> Self {
-        let identity = Uuid::from_u128(7);
+        let identity = OURS;
         Self {
             parts: [Part::new(Some(identity)), Part::new(Some(identity))],
             backup: None,
@@ -137,6 +142,7 @@ impl Model {
             states: vec![(now, Rc::default())],
             lost: HashSet::new(),
             tampered: HashSet::new(),
+            poisoned: HashSet::new(),
             forged: Vec::new(),
             honest: true,
         }
@@ -284,12 +290,15 @@ impl Model {
         self.parts = parts;
         let mut state = BTreeMap::new();
         for (field, sealed) in self.parts.iter().flat_map(|part| &part.records) {
-            if let Ok(record) = keygate::store::seal::open(&self.sealer, sealed) {
+            if let Ok(record) = open(&self.sealer, sealed)
+                && field_of(&record) == *field
+            {
                 state.insert(*field, record.revision());
             }
         }
-        for (field, revision) in self.state().iter() {
-            if state.get(field).is_none_or(|now| now < revision) {
+        for field in self.state().keys() {
+            let kept = state.get(field).copied().unwrap_or_default();
+            for (revision, _) in self.genuine[field].range(Revision(kept.0 + 1)..) {
                 self.lost.insert((*field, *revision));
             }
         }
@@ -323,6 +332,8 @@ impl Model {
             state.insert(field, record.revision());
             self.lost.remove(&(field, record.revision()));
             self.tampered.remove(&field);
+            // It comes back without a change, and is found by its digest.
+            self.poisoned.insert(field);
         }
         self.states.push((now, Rc::new(state)));
     }

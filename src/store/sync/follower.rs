@@ -181,7 +181,7 @@ impl Follower {
                 after,
             } => {
                 if let Some(following) = self.of(partition) {
-                    following.digests_came(before, &digests, after, now);
+                    following.digests_came(before, &digests, after);
                 }
             }
             Heard::Looked { partition, tail } => {

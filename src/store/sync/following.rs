@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::alarm::Alarm;
 use super::contents::Contents;
 use super::heard::{Ask, Tail};
+use super::repair::{Difference, Repair, Wanted};
 use crate::keys::{Partition, Revision};
 use crate::store::seal::BUCKETS;
 
@@ -21,12 +22,6 @@ const CALM: Duration = Duration::from_secs(60);
 
 /// How long a change may be known and not have come through the feed before the feed's end is looked for.
 const LOOK_AFTER: Duration = Duration::from_secs(1);
-
-/// How long a difference that reading again did not settle is left alone.
-const LEFT_ALONE: Duration = Duration::from_secs(600);
-
-/// A difference found within this time after everything was read again is one that reading does not settle.
-const READ_JUST_NOW: Duration = Duration::from_secs(10);
 
 /// How many links are remembered, to know an answer that was overtaken by the changes after it.
 const CHAIN_MAX: usize = 256;
@@ -73,18 +68,6 @@ enum Standing {
     Other,
 }
 
-/// The digest's repair.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Repair {
-    Idle,
-    /// The buckets' digests are wanted.
-    Wanted,
-    /// These buckets are to be read.
-    Found(Vec<usize>),
-    /// All that differed has been read, at this moment.
-    Done(Instant),
-}
-
 /// One partition.
 #[derive(Debug)]
 pub(super) struct Following {
@@ -115,8 +98,6 @@ pub(super) struct Following {
     regressed: bool,
     contents: Contents,
     repair: Repair,
-    /// Our digest and the store's, combined: what reading again did not settle. New changes leave it as it is.
-    explained: Option<(u64, Instant)>,
 }
 
 impl Following {
@@ -144,8 +125,7 @@ impl Following {
             standing: Standing::Unknown,
             regressed: false,
             contents: Contents::default(),
-            repair: Repair::Idle,
-            explained: None,
+            repair: Repair::new(),
         }
     }
 
@@ -283,9 +263,7 @@ impl Following {
         self.asked = false;
         self.contents.leave_bucket();
         let Some(tail) = self.snapshot_from.take() else {
-            if self.repair != Repair::Idle {
-                self.repair = Repair::Done(now);
-            }
+            self.repair.read(self.certain());
             return false;
         };
         let recent = |last| now.saturating_duration_since(last) < CALM;
@@ -294,8 +272,8 @@ impl Following {
             _ => 0,
         };
         self.last_snapshot = Some(now);
-        // Everything was read, so a digest that differs afterwards is not to be had by reading.
-        self.repair = Repair::Done(now);
+        // Everything was read, so a digest that differs at that change is not to be had by reading.
+        self.repair.read(tail);
         match &mut self.need {
             // The server read from lags behind the one that told of the change.
             Some(need) if need.through > tail => {
@@ -318,9 +296,7 @@ impl Following {
         self.asked = false;
         self.contents.leave_bucket();
         self.snapshot_from = None;
-        if matches!(self.repair, Repair::Found(_)) {
-            self.repair = Repair::Wanted;
-        }
+        self.repair.cut();
     }
 
     /// The feed's end was looked for, and its server stood at `tail` before.
@@ -343,20 +319,11 @@ impl Following {
         before: Revision,
         theirs: &[u64; BUCKETS],
         after: Revision,
-        now: Instant,
     ) {
         self.asked = false;
-        if self.repair != Repair::Wanted || !self.is_at(before) || before != after {
-            // The store moved meanwhile; the next difference asks again.
-            self.repair = Repair::Idle;
-            return;
-        }
-        let differing = self.contents.differing(theirs);
-        self.repair = if differing.is_empty() {
-            Repair::Done(now)
-        } else {
-            Repair::Found(differing)
-        };
+        let stood_still = before == after && self.is_at(before);
+        let differing = stood_still.then(|| self.contents.differing(theirs));
+        self.repair.compared(differing, before);
     }
 
     /// Whether what is held is what the store held at `revision`, records apart that it lacks.
@@ -455,29 +422,14 @@ impl Following {
         }
         let difference = self.contents.digest() ^ tail.digest;
         if difference == 0 {
-            self.repair = Repair::Idle;
-            self.explained = None;
+            self.repair.same();
             self.contents.nothing_missing();
         } else {
-            let known = self
-                .explained
-                .is_some_and(|(explained, until)| explained == difference && now < until);
-            match self.repair {
-                Repair::Done(at) if now.saturating_duration_since(at) < READ_JUST_NOW => {
-                    let said = self.explained.is_some_and(|(said, _)| said == difference);
-                    if !said {
-                        alarms.push(Alarm::Ahead(self.partition));
-                    }
-                    self.explained = Some((difference, now + LEFT_ALONE));
-                    self.repair = Repair::Idle;
-                }
-                Repair::Idle if known => {}
-                Repair::Idle | Repair::Done(_) => {
-                    alarms.push(Alarm::DigestDiffers(self.partition));
-                    self.repair = Repair::Wanted;
-                    return;
-                }
-                Repair::Wanted | Repair::Found(_) => return,
+            match self.repair.differs(difference, tail.last, now) {
+                Difference::New => return alarms.push(Alarm::DigestDiffers(self.partition)),
+                Difference::Open => return,
+                Difference::Lasting => alarms.push(Alarm::Ahead(self.partition)),
+                Difference::Known => {}
             }
         }
         // Whatever could not be read in the stream has been accounted for, up to here.
@@ -522,11 +474,10 @@ impl Following {
             self.looked_at = Some(now);
             Some(Ask::Look(partition))
         } else {
-            match &self.repair {
-                Repair::Wanted => Some(Ask::Digests(partition)),
-                Repair::Found(buckets) => Some(Ask::Buckets(partition, buckets.clone())),
-                Repair::Idle | Repair::Done(_) => None,
-            }
+            self.repair.wanted().map(|wanted| match wanted {
+                Wanted::Digests => Ask::Digests(partition),
+                Wanted::Buckets(buckets) => Ask::Buckets(partition, buckets),
+            })
         };
         self.asked = ask.is_some();
         ask

@@ -6,6 +6,7 @@ pub mod follower;
 mod following;
 pub mod heard;
 pub mod join;
+mod repair;
 mod single;
 
 #[cfg(test)]
