@@ -397,6 +397,12 @@ impl Run {
     fn judge(&mut self, at: usize) {
         let node = &mut self.nodes[at];
         let reader = node.table.read();
+        for forged in &self.model.forged {
+            assert!(reader.key(forged).is_none(), "node {at} holds a forged key");
+        }
+        let Some(view) = node.table.view(self.now) else {
+            return;
+        };
         for fingerprint in &self.keys {
             let Some(key) = reader.key(fingerprint) else {
                 continue;
@@ -420,13 +426,7 @@ impl Run {
                 );
             }
         }
-        for forged in &self.model.forged {
-            assert!(reader.key(forged).is_none(), "node {at} holds a forged key");
-        }
         drop(reader);
-        let Some(view) = node.table.view(self.now) else {
-            return;
-        };
         let moment = self.now - view.age;
         for (field, revision) in self.model.state_at(moment).iter() {
             let record = &self.model.genuine[field][revision];

@@ -333,6 +333,10 @@ impl Node {
         }
         self.follower.apply(batch, &self.table);
         if let Some(in_step) = self.follower.in_step() {
+            // What was heard before anybody was served was not written down at once.
+            if self.table.view(now).is_none() {
+                self.save();
+            }
             self.table.mark_in_step(in_step, Duration::ZERO);
         }
         self.alarms.extend(self.follower.alarms());

@@ -7,7 +7,8 @@ use std::time::Instant;
 use uuid::Uuid;
 
 use super::alarm::{Alarm, Place, Why};
-use super::following::{Following, Link};
+use super::chain::Link;
+use super::following::Following;
 use super::heard::{Ask, Entry, Heard, Probed, Stored};
 use crate::keys::keyring::Sealer;
 use crate::keys::table::Applied;
@@ -285,7 +286,7 @@ impl Follower {
                 ours,
                 from: entry.previous,
             }),
-            Some(Link::Next) | None => {}
+            Some(Link::Next | Link::Nothing) | None => {}
         }
         let Some(record) = record else { return };
         let news = News::of(&record, table);

@@ -1,10 +1,10 @@
-//! One partition as a node follows it: how far its changes form an unbroken chain, what is to be read anew, and since when
-//! it is in step. It sees revisions and digests, no records.
+//! One partition as a node follows it: what is to be read anew, and since when it is in step. It sees revisions and digests, no records.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::alarm::Alarm;
+use super::chain::{Chain, Link};
 use super::contents::Contents;
 use super::heard::{Ask, Tail};
 use super::repair::{Difference, Repair, Wanted};
@@ -23,38 +23,8 @@ const CALM: Duration = Duration::from_secs(60);
 /// How long a change may be known and not have come through the feed before the feed's end is looked for.
 const LOOK_AFTER: Duration = Duration::from_secs(1);
 
-/// How many links are remembered, to know an answer that was overtaken by the changes after it.
-const CHAIN_MAX: usize = 256;
-
 /// Questions whose answer has not come through the feed yet. More than these are a feed that lags by as many seconds.
 const PENDING_MAX: usize = 64;
-
-/// How a change follows upon what was applied before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Link {
-    /// Directly, or it was known already.
-    Next,
-    /// Changes between are missing.
-    Gap {
-        /// The last one applied.
-        after: Revision,
-        /// The last one missing.
-        through: Revision,
-    },
-    /// It follows upon an earlier change than the last one applied, or upon one it does not name.
-    Fork {
-        /// The last one applied.
-        ours: Revision,
-    },
-}
-
-/// Why the partition is to be read anew.
-#[derive(Clone, Copy, Debug)]
-struct Need {
-    /// The snapshot is good when it holds at least this change.
-    through: Revision,
-    not_before: Option<Instant>,
-}
 
 /// What the last question said of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,23 +42,18 @@ enum Standing {
 #[derive(Debug)]
 pub(super) struct Following {
     partition: Partition,
-    /// The last change read.
-    position: Revision,
-    /// Set after changes that could not be read: the last change before them. Whether they were changes at all is not
-    /// known, so the chain may go on from any of them.
-    unsure_from: Option<Revision>,
+    chain: Chain,
     /// While a snapshot is needed: the last change up to which nothing is missing.
     anchor: Revision,
-    need: Option<Need>,
-    /// Answers in a row that know nothing of the change which the snapshot must hold.
-    short: u8,
+    /// Whether the partition is to be read anew, and what the last snapshot did not mend.
+    needs_snapshot: bool,
+    needs_another: bool,
+    not_before: Option<Instant>,
     asked: bool,
     snapshot_from: Option<Revision>,
     last_snapshot: Option<Instant>,
     snapshots_in_a_row: u32,
     looked_at: Option<Instant>,
-    /// The newest links of the chain, oldest first.
-    chain: VecDeque<Revision>,
     /// Questions whose answer lies beyond the chain: when they were sent, and the store's last change then.
     pending: VecDeque<(Instant, Revision)>,
     /// The newest question whose answer has been read, though perhaps not applied yet.
@@ -105,20 +70,16 @@ impl Following {
     pub(super) fn new(partition: Partition) -> Self {
         Self {
             partition,
-            position: Revision(0),
-            unsure_from: None,
+            chain: Chain::from(Revision(0)),
             anchor: Revision(0),
-            need: Some(Need {
-                through: Revision(0),
-                not_before: None,
-            }),
-            short: 0,
+            needs_snapshot: true,
+            needs_another: false,
+            not_before: None,
             asked: false,
             snapshot_from: None,
             last_snapshot: None,
             snapshots_in_a_row: 0,
             looked_at: None,
-            chain: VecDeque::from([Revision(0)]),
             pending: VecDeque::new(),
             reached: None,
             in_step: None,
@@ -132,28 +93,27 @@ impl Following {
     /// Goes on from a position up to which everything is held.
     pub(super) fn resume(&mut self, position: Revision) {
         if position > Revision(0) {
-            self.position = position;
-            self.anchor = position;
-            self.need = None;
-            self.chain = VecDeque::from([position]);
+            self.chain = Chain::from(position);
+            self.needs_snapshot = false;
         }
     }
 
     /// Where the feed reads on.
-    pub(super) const fn position(&self) -> Revision {
-        self.position
+    pub(super) fn position(&self) -> Revision {
+        self.chain.position()
     }
 
     /// The last change up to which the chain is known to be whole.
-    pub(super) fn certain(&self) -> Revision {
-        self.unsure_from.unwrap_or(self.position)
+    pub(super) const fn certain(&self) -> Revision {
+        self.chain.certain()
     }
 
     /// The last change up to which nothing is missing: what may be written down and reported.
-    pub(super) fn solid(&self) -> Revision {
-        match self.need {
-            Some(_) => self.anchor,
-            None => self.certain(),
+    pub(super) const fn solid(&self) -> Revision {
+        if self.needs_snapshot {
+            self.anchor
+        } else {
+            self.chain.certain()
         }
     }
 
@@ -177,17 +137,15 @@ impl Following {
         self.standing != Standing::Other
     }
 
-    fn need(&mut self, through: Revision, before: Revision) {
-        match &mut self.need {
-            Some(need) => need.through = need.through.max(through),
-            None => {
-                self.anchor = before;
-                self.need = Some(Need {
-                    through,
-                    not_before: None,
-                });
-            }
+    /// The partition is to be read anew; nothing was missing up to `solid`.
+    fn need(&mut self, solid: Revision) {
+        if !self.needs_snapshot {
+            self.needs_snapshot = true;
+            self.anchor = solid;
+            self.not_before = None;
         }
+        self.anchor = self.anchor.min(solid);
+        self.needs_another = self.snapshot_from.is_some();
     }
 
     /// Takes a change's place in the chain. `good` is whether its record is a change of ours.
@@ -197,65 +155,36 @@ impl Following {
         previous: Option<Revision>,
         good: bool,
     ) -> Link {
-        if revision <= self.position {
-            return Link::Next;
-        }
-        let (certain, position) = (self.certain(), self.position);
-        self.position = revision;
-        if !good {
-            self.unsure_from = Some(certain);
-            return Link::Next;
-        }
-        self.unsure_from = None;
-        match previous {
-            Some(previous) if (certain..=position).contains(&previous) => {
-                if self.chain.len() >= CHAIN_MAX {
-                    self.chain.pop_front();
-                }
-                self.chain.push_back(revision);
-                if self.need.is_none() {
-                    // Those that lie between were answered by another history than the one this chain is of, unless what
-                    // could not be read lies there.
-                    self.reach(|last| last == revision || (certain..=position).contains(&last));
-                }
-                Link::Next
+        let certain = self.certain();
+        let link = self.chain.link(revision, previous, good);
+        match link {
+            Link::Gap { .. } | Link::Fork { .. } => self.need(certain),
+            Link::Next if !self.needs_snapshot && !self.pending.is_empty() => {
+                // Those that lie between were answered by another history than the one this chain is of.
+                self.reach(None);
             }
-            Some(previous) if position < previous && previous < revision => {
-                self.chain = VecDeque::from([revision]);
-                self.need(previous, certain);
-                Link::Gap {
-                    after: position,
-                    through: previous,
-                }
-            }
-            Some(_) | None => {
-                self.chain = VecDeque::from([revision]);
-                self.need(revision, certain);
-                Link::Fork { ours: position }
-            }
+            Link::Next | Link::Nothing => {}
         }
+        link
     }
 
-    /// Takes the questions that `is_held` says are answered, and forgets those that the chain has passed.
-    fn reach(&mut self, is_held: impl Fn(Revision) -> bool) {
-        let certain = self.certain();
-        for (sent_at, last) in &self.pending {
-            if is_held(*last) {
-                self.reached = self.reached.max(Some(*sent_at));
-            }
-        }
-        self.pending
-            .retain(|(_, last)| *last > certain && !is_held(*last));
+    /// Takes the questions whose answer is a link of the chain, or in the snapshot, and forgets those that the chain has
+    /// passed.
+    fn reach(&mut self, snapshot: Option<Revision>) {
+        let chain = &self.chain;
+        let is_held = |last| chain.has(last) || snapshot.is_some_and(|tail| last <= tail);
+        let held = self.pending.iter().filter(|(_, last)| is_held(*last));
+        self.reached = held.map(|(sent_at, _)| *sent_at).max().max(self.reached);
+        let certain = chain.certain();
+        self.pending.retain(|(_, last)| *last > certain);
     }
 
     /// A snapshot begins, and the feed goes on from its tail.
     pub(super) fn began(&mut self, tail: Revision) {
-        self.need(tail, self.certain());
-        self.anchor = self.anchor.min(tail);
-        self.position = tail;
-        self.chain = VecDeque::from([tail]);
-        self.unsure_from = None;
+        self.need(self.certain().min(tail));
+        self.chain = Chain::from(tail);
         self.snapshot_from = Some(tail);
+        self.needs_another = false;
     }
 
     /// Everything asked for has been read. Returns whether that was the snapshot that was needed.
@@ -274,21 +203,14 @@ impl Following {
         self.last_snapshot = Some(now);
         // Everything was read, so a digest that differs at that change is not to be had by reading.
         self.repair.read(tail);
-        match &mut self.need {
-            // The server read from lags behind the one that told of the change.
-            Some(need) if need.through > tail => {
-                need.not_before = None;
-                false
-            }
-            _ => {
-                self.need = None;
-                let chain = std::mem::take(&mut self.chain);
-                self.reach(|last| last <= tail || chain.contains(&last));
-                self.chain = chain;
-                self.settle();
-                true
-            }
+        self.not_before = None;
+        if std::mem::take(&mut self.needs_another) {
+            return false;
         }
+        self.needs_snapshot = false;
+        self.reach(Some(tail));
+        self.settle();
+        true
     }
 
     /// The feed was cut.
@@ -302,9 +224,9 @@ impl Following {
     /// The feed's end was looked for, and its server stood at `tail` before.
     pub(super) fn looked(&mut self, tail: Revision) -> Option<Alarm> {
         self.asked = false;
-        let after = self.position;
+        let after = self.position();
         (tail > after).then(|| {
-            self.need(tail, self.certain());
+            self.need(self.certain());
             Alarm::Gap {
                 partition: self.partition,
                 after,
@@ -328,9 +250,7 @@ impl Following {
 
     /// Whether what is held is what the store held at `revision`, records apart that it lacks.
     fn is_at(&self, revision: Revision) -> bool {
-        self.need.is_none()
-            && self.contents.top() <= revision
-            && (self.certain()..=self.position).contains(&revision)
+        !self.needs_snapshot && self.contents.top() <= revision && self.chain.may_end_at(revision)
     }
 
     /// The store is empty, or being restored: it can bring nothing in step.
@@ -360,28 +280,24 @@ impl Following {
         let partition = self.partition;
         if self.is_away() {
             // Whatever happened to it meanwhile has not come through its stream.
-            self.need(tail.last, self.certain().min(tail.last));
+            self.need(self.certain().min(tail.last));
         }
         self.standing = Standing::Ours;
-        // A question that crossed a change on its way says less than we know, and is no loss: what counts is what we knew
-        // when it was sent, and that a second answer in a row lacks what was heard of before.
-        let wanted = self.need.map(|need| need.through);
-        self.short = match wanted {
-            Some(wanted) if tail.last < wanted => self.short.saturating_add(1),
-            _ => 0,
-        };
-        let lost = tail.last < sent && tail.last < self.certain();
-        if lost || self.short > 1 {
+        // A question that crossed a change on its way says less than we know now, and is no loss: what counts is what we knew
+        // when it was sent.
+        if tail.last < sent && tail.last < self.certain() {
             alarms.push(Alarm::Regressed {
                 partition,
-                ours: self.certain().max(wanted.unwrap_or_default()),
+                ours: self.certain(),
                 theirs: tail.last,
             });
-            self.regress(tail.last);
+            self.regressed = true;
+            self.need(tail.last);
+            self.chain = Chain::from(tail.last);
         }
-        if self.need.is_none() && self.chain.contains(&tail.last) {
+        if !self.needs_snapshot && self.chain.has(tail.last) {
             self.reached = self.reached.max(Some(sent_at));
-        } else if self.need.is_some() || tail.last > self.certain() {
+        } else if self.needs_snapshot || tail.last > self.certain() {
             // An answer behind the chain and not of it crossed a change of another history: it says nothing.
             let is_full = self.pending.len() >= PENDING_MAX;
             match self.pending.back_mut() {
@@ -394,27 +310,12 @@ impl Following {
         self.settle();
     }
 
-    fn regress(&mut self, last: Revision) {
-        self.regressed = true;
-        self.short = 0;
-        self.need(last, last);
-        if let Some(need) = &mut self.need {
-            need.through = last;
-        }
-        self.anchor = self.anchor.min(last);
-        if self.certain() > last {
-            self.position = last;
-            self.unsure_from = None;
-        }
-        self.chain = VecDeque::from([self.position]);
-    }
-
     fn compare(&mut self, tail: &Tail, now: Instant, alarms: &mut Vec<Alarm>) {
         if self.contents.top() <= tail.last {
             self.regressed = false;
         }
         let at = self.is_at(tail.last);
-        if at || (self.regressed && self.need.is_none()) {
+        if at || (self.regressed && !self.needs_snapshot) {
             self.contents.compare_count(tail.count);
         }
         if !at || self.asked {
@@ -433,10 +334,9 @@ impl Following {
             }
         }
         // Whatever could not be read in the stream has been accounted for, up to here.
-        if self.unsure_from.is_some() {
-            self.unsure_from = (tail.last < self.position).then_some(tail.last);
-            let certain = self.certain();
-            self.reach(|last| last <= certain);
+        if self.chain.is_unsure() {
+            self.chain.end_at(tail.last);
+            self.reach(None);
         }
     }
 
@@ -455,7 +355,7 @@ impl Following {
             return None;
         }
         let partition = self.partition;
-        let ask = if let Some(need) = &mut self.need {
+        let ask = if self.needs_snapshot {
             let again = AGAIN_MIN.saturating_mul(1 << self.snapshots_in_a_row.min(8));
             let earliest = match self.last_snapshot {
                 Some(last) if now.saturating_duration_since(last) < CALM => {
@@ -468,7 +368,7 @@ impl Following {
             } else {
                 Duration::ZERO
             };
-            let due = *need.not_before.get_or_insert(earliest + jitter);
+            let due = *self.not_before.get_or_insert(earliest + jitter);
             (now >= due).then_some(Ask::Snapshot(partition))
         } else if self.is_behind(now) {
             self.looked_at = Some(now);
@@ -486,7 +386,7 @@ impl Following {
     fn is_behind(&self, now: Instant) -> bool {
         let long_ago = |at: Instant| now.saturating_duration_since(at) >= LOOK_AFTER;
         let waits =
-            |(sent_at, last): &(Instant, Revision)| *last > self.position && long_ago(*sent_at);
+            |(sent_at, last): &(Instant, Revision)| *last > self.position() && long_ago(*sent_at);
         self.pending.front().is_some_and(waits) && self.looked_at.is_none_or(long_ago)
     }
 }

@@ -1,6 +1,7 @@
 //! The one writer of the key table, for each of the store's homes. It never changes what the store says.
 
 pub mod alarm;
+mod chain;
 mod contents;
 pub mod follower;
 mod following;
