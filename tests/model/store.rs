@@ -119,8 +119,8 @@ pub struct Model {
     pub states: Vec<(Instant, Rc<BTreeMap<Field, Revision>>)>,
     /// Versions that the store has lost.
     pub lost: HashSet<(Field, Revision)>,
-    /// What somebody has meddled with: no promise is about it.
-    pub tampered: HashSet<Field>,
+    /// What somebody has meddled with, and when it was mended: no promise is about it until then.
+    pub tampered: HashMap<Field, Option<Instant>>,
     /// What had a change whose entry somebody has meddled with: the record is mended by its digest, a moment later.
     pub poisoned: HashSet<Field>,
     /// Fingerprints that only forged records have.
@@ -141,7 +141,7 @@ impl Model {
             genuine: HashMap::new(),
             states: vec![(now, Rc::default())],
             lost: HashSet::new(),
-            tampered: HashSet::new(),
+            tampered: HashMap::new(),
             poisoned: HashSet::new(),
             forged: Vec::new(),
             honest: true,
@@ -165,6 +165,22 @@ impl Model {
     pub fn state_at(&self, moment: Instant) -> Rc<BTreeMap<Field, Revision>> {
         let after = self.states.partition_point(|(from, _)| *from <= moment);
         Rc::clone(&self.states[after.saturating_sub(1)].1)
+    }
+
+    pub fn tamper(&mut self, field: Field) {
+        self.tampered.insert(field, None);
+    }
+
+    fn mend(&mut self, now: Instant, field: Field) {
+        if let Some(until) = self.tampered.get_mut(&field) {
+            until.get_or_insert(now);
+        }
+    }
+
+    /// Whether somebody had meddled with it at that moment.
+    pub fn is_tampered(&self, field: &Field, moment: Instant) -> bool {
+        let until = self.tampered.get(field);
+        until.is_some_and(|until| until.is_none_or(|until| until > moment))
     }
 
     /// The newest version of a record in the store.
@@ -233,7 +249,7 @@ impl Model {
             sealed,
         });
         it.last = revision;
-        self.tampered.remove(&field);
+        self.mend(now, field);
         self.genuine
             .entry(field)
             .or_default()
@@ -331,7 +347,7 @@ impl Model {
             it.last = it.last.max(record.revision());
             state.insert(field, record.revision());
             self.lost.remove(&(field, record.revision()));
-            self.tampered.remove(&field);
+            self.mend(now, field);
             // It comes back without a change, and is found by its digest.
             self.poisoned.insert(field);
         }
