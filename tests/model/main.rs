@@ -453,7 +453,7 @@ impl Run {
             node.lagging = None;
         }
         let mut asked = Vec::new();
-        for round in 0..160 {
+        for round in 0..100 {
             self.now += Duration::from_millis(250);
             if round == 8 {
                 for busy in BUSY {
@@ -475,7 +475,7 @@ impl Run {
                     self.judge(node);
                 }
             }
-            if round == 120 {
+            if round == 70 {
                 asked = self.nodes.iter().map(|node| node.asked).collect();
             }
         }

@@ -19,10 +19,13 @@ struct Reading {
 #[derive(Debug)]
 pub(super) struct Contents {
     digests: [u64; BUCKETS],
+    digest: u64,
     held: [u32; BUCKETS],
+    held_in_all: u64,
     /// The newest record applied, which a snapshot may take beyond the chain of changes.
     top: Revision,
     missing: [u32; BUCKETS],
+    missing_in_all: u64,
     missing_by_count: u64,
     reading: Option<Reading>,
 }
@@ -31,9 +34,12 @@ impl Default for Contents {
     fn default() -> Self {
         Self {
             digests: [0; BUCKETS],
+            digest: 0,
             held: [0; BUCKETS],
+            held_in_all: 0,
             top: Revision(0),
             missing: [0; BUCKETS],
+            missing_in_all: 0,
             missing_by_count: 0,
             reading: None,
         }
@@ -42,19 +48,18 @@ impl Default for Contents {
 
 impl Contents {
     /// The digest over everything held.
-    pub(super) fn digest(&self) -> u64 {
-        self.digests.iter().fold(0, |all, one| all ^ one)
+    pub(super) const fn digest(&self) -> u64 {
+        self.digest
     }
 
     /// How many records are held.
-    pub(super) fn held(&self) -> u64 {
-        self.held.iter().map(|held| u64::from(*held)).sum()
+    pub(super) const fn held(&self) -> u64 {
+        self.held_in_all
     }
 
     /// How many of them are not in the store: by its count, or by what was seen when its buckets were read.
     pub(super) fn missing(&self) -> u64 {
-        let read: u64 = self.missing.iter().map(|missing| u64::from(*missing)).sum();
-        read.max(self.missing_by_count)
+        self.missing_in_all.max(self.missing_by_count)
     }
 
     /// The newest record.
@@ -72,16 +77,17 @@ impl Contents {
     ) {
         self.top = self.top.max(revision);
         let bucket = bucket_of(id);
+        let before = replaced.map_or(0, |replaced| term(kind, id, replaced));
+        let change = term(kind, id, revision) ^ before;
+        self.digest ^= change;
         if let Some(digest) = self.digests.get_mut(bucket) {
-            *digest ^= term(kind, id, revision);
-            if let Some(replaced) = replaced {
-                *digest ^= term(kind, id, replaced);
-            }
+            *digest ^= change;
         }
         if replaced.is_none()
             && let Some(held) = self.held.get_mut(bucket)
         {
             *held = held.saturating_add(1);
+            self.held_in_all += 1;
         }
         if let Some(reading) = &mut self.reading {
             reading.changed = true;
@@ -108,6 +114,8 @@ impl Contents {
         if let Some((missing, held)) = self.missing.get_mut(bucket).zip(self.held.get(bucket)) {
             *missing = held.saturating_sub(seen);
         }
+        let missing = self.missing.iter().map(|missing| u64::from(*missing));
+        self.missing_in_all = missing.sum();
         reading.changed
     }
 
@@ -124,6 +132,7 @@ impl Contents {
     /// The store holds all of them.
     pub(super) fn nothing_missing(&mut self) {
         self.missing = [0; BUCKETS];
+        self.missing_in_all = 0;
     }
 
     /// The buckets whose digest is not the store's.
