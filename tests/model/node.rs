@@ -12,10 +12,11 @@ use keygate::store::seal::{BUCKETS, bucket_of};
 use keygate::store::sync::alarm::Alarm;
 use keygate::store::sync::follower::{Batch, Change, Follower};
 use keygate::store::sync::heard::{Ask, Heard, Probed, Tail};
+use keygate::store::sync::held::Held;
 use keygate::store::sync::join::{Revoking, keep};
 use keygate::telemetry::SyncCounters;
 
-use crate::store::{BUSY, Field, Model, OURS, Parts, at, field_of};
+use crate::store::{BUSY, Field, Model, OURS, Parts, at, field_of, partition_of};
 
 /// What survives a crash.
 #[derive(Clone, Default)]
@@ -127,14 +128,15 @@ impl Node {
             next.revoked = std::mem::take(&mut self.revoked);
             next.revoked_through = std::mem::take(&mut self.revoked_through);
         }
+        let mut held = Held::new();
         for (newest, revoking) in replica.kept.values() {
             for record in revoking.iter().chain([newest]) {
                 let (kind, id, revision) = (record.kind(), record.id_bytes(), record.revision());
                 let applied = next.table.apply(record.clone());
-                next.follower.note(kind, id, revision, applied);
+                held.note(partition_of(id), kind, id, revision, applied);
             }
         }
-        next.follower.resume(&replica.positions);
+        next.follower.resume(held, &replica.positions);
         next.cursors = next.follower.positions();
         if let Some(as_of) = replica.as_of {
             let age = now.saturating_duration_since(as_of);

@@ -94,6 +94,19 @@ impl Contents {
         }
     }
 
+    /// Takes in what is held of other records.
+    pub(super) fn join(&mut self, other: &Self) {
+        self.top = self.top.max(other.top);
+        self.digest ^= other.digest;
+        self.held_in_all += other.held_in_all;
+        for (digest, other) in self.digests.iter_mut().zip(other.digests) {
+            *digest ^= other;
+        }
+        for (held, other) in self.held.iter_mut().zip(other.held) {
+            *held = held.saturating_add(other);
+        }
+    }
+
     /// A record was seen in a bucket; what it is worth is the caller's to judge.
     pub(super) fn saw(&mut self, bucket: usize, kind: Option<RecordKind>, id: [u8; 16]) {
         let reading = match &mut self.reading {

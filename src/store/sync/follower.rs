@@ -10,9 +10,10 @@ use super::alarm::{Alarm, Place, Why};
 use super::chain::Link;
 use super::following::Following;
 use super::heard::{Ask, Entry, Heard, Probed, Stored};
+use super::held::Held;
 use crate::keys::keyring::Sealer;
 use crate::keys::table::Applied;
-use crate::keys::{KeyTable, OrgId, PARTITIONS, Partition, Record, RecordKind, Revision};
+use crate::keys::{KeyTable, PARTITIONS, Partition, Record, Revision};
 use crate::store::seal::{self, bucket_of};
 use crate::telemetry::{SyncCounters, add};
 
@@ -66,19 +67,12 @@ impl Follower {
         }
     }
 
-    /// Notes a record that was put into the table from elsewhere, and what came of it.
-    pub fn note(&mut self, kind: RecordKind, id: [u8; 16], revision: Revision, applied: Applied) {
-        let partition = OrgId(Uuid::from_bytes(id)).partition();
-        if let (Applied::Newer { replaced }, Some(following)) = (applied, self.of(partition)) {
-            following
-                .contents_mut()
-                .applied(kind, id, revision, replaced);
-        }
-    }
-
-    /// Goes on from these positions, up to which the table holds everything.
-    pub fn resume(&mut self, positions: &[Revision; PARTITIONS]) {
-        for (following, position) in self.partitions.iter_mut().zip(positions) {
+    /// Goes on from what a table holds already, which is everything up to these positions.
+    pub fn resume(&mut self, held: Held, positions: &[Revision; PARTITIONS]) {
+        let held = held.into_partitions();
+        for ((following, contents), position) in self.partitions.iter_mut().zip(held).zip(positions)
+        {
+            *following.contents_mut() = contents;
             following.resume(*position);
         }
     }
@@ -206,8 +200,14 @@ impl Follower {
     pub fn apply(&mut self, batch: Batch, table: &KeyTable) {
         for Change { record, .. } in batch.changes {
             let (kind, id, revision) = (record.kind(), record.id_bytes(), record.revision());
-            let applied = table.apply(record);
-            self.note(kind, id, revision, applied);
+            let Some(following) = record.partition().and_then(|partition| self.of(partition))
+            else {
+                continue;
+            };
+            let contents = following.contents_mut();
+            if let Applied::Newer { replaced } = table.apply(record) {
+                contents.applied(kind, id, revision, replaced);
+            }
         }
         if let Some((partition, bucket)) = batch.bucket
             && self
