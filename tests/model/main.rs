@@ -456,7 +456,7 @@ impl Run {
         }
         let mut asked = Vec::new();
         for round in 0..100 {
-            self.now += Duration::from_millis(250);
+            self.now += Duration::from_millis(if round < 40 { 250 } else { 1_000 });
             if round == 8 {
                 for busy in BUSY {
                     let id = Uuid::from_bytes(self.id(busy));
@@ -477,7 +477,7 @@ impl Run {
                     self.judge(node);
                 }
             }
-            if round == 70 {
+            if round == 75 {
                 asked = self.nodes.iter().map(|node| node.asked).collect();
             }
         }
@@ -486,7 +486,7 @@ impl Run {
             let view = node.table.view(self.now);
             let age = view.map(|view| view.age);
             assert!(
-                age.is_some_and(|age| age <= Duration::from_secs(2)),
+                age.is_some_and(|age| age <= Duration::from_secs(3)),
                 "node {at} is not in step again: {age:?}"
             );
             assert_eq!(node.asked, asked[at], "node {at} does not come to rest");

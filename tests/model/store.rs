@@ -269,11 +269,6 @@ impl Model {
             let it = &mut self.parts[undo.part];
             it.stream.retain(|entry| entry.revision < undo.revision);
             (it.last, it.digests, it.count) = (undo.last, undo.digests, undo.count);
-            match undo.before {
-                Some(before) => it.records.insert(undo.field, before),
-                None => it.records.remove(&undo.field),
-            };
-            self.lost.insert((undo.field, undo.revision));
             let older = self.genuine[&undo.field].range(..undo.revision);
             let older: Vec<Revision> = older.map(|(revision, _)| *revision).collect();
             let older = older
@@ -282,6 +277,19 @@ impl Model {
             match older {
                 Some(older) => state.insert(undo.field, older),
                 None => state.remove(&undo.field),
+            };
+            self.lost.insert((undo.field, undo.revision));
+            let is_whole = undo.before.as_ref().is_none_or(|before| {
+                open(&self.sealer, before).is_ok_and(|record| {
+                    field_of(&record) == undo.field && Some(record.revision()) == older
+                })
+            });
+            if !is_whole {
+                self.tampered.insert(undo.field, None);
+            }
+            match undo.before {
+                Some(before) => it.records.insert(undo.field, before),
+                None => it.records.remove(&undo.field),
             };
         }
         self.states.push((now, Rc::new(state)));

@@ -192,7 +192,7 @@ impl Following {
         self.asked = false;
         self.contents.leave_bucket();
         let Some(tail) = self.snapshot_from.take() else {
-            self.repair.read(self.certain());
+            self.repair.read();
             return false;
         };
         let recent = |last| now.saturating_duration_since(last) < CALM;
@@ -201,8 +201,6 @@ impl Following {
             _ => 0,
         };
         self.last_snapshot = Some(now);
-        // Everything was read, so a digest that differs at that change is not to be had by reading.
-        self.repair.read(tail);
         self.not_before = None;
         if std::mem::take(&mut self.needs_another) {
             return false;
@@ -245,7 +243,7 @@ impl Following {
         self.asked = false;
         let stood_still = before == after && self.is_at(before);
         let differing = stood_still.then(|| self.contents.differing(theirs));
-        self.repair.compared(differing, before);
+        self.repair.compared(differing);
     }
 
     /// Whether what is held is what the store held at `revision`, records apart that it lacks.
@@ -326,7 +324,7 @@ impl Following {
             self.repair.same();
             self.contents.nothing_missing();
         } else {
-            match self.repair.differs(difference, tail.last, now) {
+            match self.repair.differs(difference, now) {
                 Difference::New => return alarms.push(Alarm::DigestDiffers(self.partition)),
                 Difference::Open => return,
                 Difference::Lasting => alarms.push(Alarm::Ahead(self.partition)),

@@ -1,12 +1,14 @@
 //! What is done about a digest that is not the store's: its buckets are compared, what differs is read again, and what then
-//! still differs is left alone for a while. It sees digests and revisions only.
+//! still differs is left alone for a while. It sees digests only.
 
 use std::time::{Duration, Instant};
 
-use crate::keys::Revision;
-
 /// How long a difference that reading again did not settle is left alone.
 const LEFT_ALONE: Duration = Duration::from_secs(600);
+
+/// So many repairs that changed nothing show that reading does not settle a difference. One could have read a store that was
+/// being emptied and filled again.
+const FRUITLESS: u32 = 2;
 
 /// How long the first repair is given before the next one; each further one is given twice as long.
 const GIVEN_MIN: Duration = Duration::from_secs(1);
@@ -18,8 +20,8 @@ enum Stage {
     Wanted,
     /// These buckets are to be read.
     Found(Vec<usize>),
-    /// All that differed has been read, and the partition was at this change then.
-    Done(Revision),
+    /// All that differed has been read.
+    Done,
 }
 
 /// What a difference is.
@@ -45,9 +47,12 @@ pub(super) enum Wanted {
 #[derive(Debug)]
 pub(super) struct Repair {
     stage: Stage,
+    /// Our digest and the store's, combined, as the repair began. Changes that come meanwhile leave it as it is.
+    begun_with: u64,
+    fruitless: u32,
     tries: u32,
     not_before: Option<Instant>,
-    /// Our digest and the store's, combined: what reading again did not settle. New changes leave it as it is.
+    /// What reading again did not settle, and until when it is left alone.
     lasting: Option<(u64, Instant)>,
 }
 
@@ -55,6 +60,8 @@ impl Repair {
     pub(super) const fn new() -> Self {
         Self {
             stage: Stage::Idle,
+            begun_with: 0,
+            fruitless: 0,
             tries: 0,
             not_before: None,
             lasting: None,
@@ -66,26 +73,27 @@ impl Repair {
         *self = Self::new();
     }
 
-    /// The digests differ by `difference` at the change `at`.
-    pub(super) fn differs(&mut self, difference: u64, at: Revision, now: Instant) -> Difference {
-        let is_told = self.lasting.is_some_and(|(told, _)| told == difference);
+    /// The digests differ by `difference`.
+    pub(super) fn differs(&mut self, difference: u64, now: Instant) -> Difference {
         match self.stage {
             Stage::Wanted | Stage::Found(_) => return Difference::Open,
-            Stage::Done(read_at) if read_at == at => {
-                self.stage = Stage::Idle;
-                self.tries = 0;
-                self.not_before = None;
-                self.lasting = Some((difference, now + LEFT_ALONE));
-                return if is_told {
-                    Difference::Known
-                } else {
-                    Difference::Lasting
-                };
-            }
-            Stage::Idle | Stage::Done(_) => {}
+            Stage::Done if difference == self.begun_with => self.fruitless += 1,
+            Stage::Done => self.fruitless = 0,
+            Stage::Idle => {}
         }
         self.stage = Stage::Idle;
-        if is_told && self.lasting.is_some_and(|(_, until)| now < until) {
+        let told = self.lasting.filter(|(told, _)| *told == difference);
+        if self.fruitless >= FRUITLESS {
+            self.fruitless = 0;
+            self.tries = 0;
+            self.not_before = None;
+            self.lasting = Some((difference, now + LEFT_ALONE));
+            return match told {
+                Some(_) => Difference::Known,
+                None => Difference::Lasting,
+            };
+        }
+        if told.is_some_and(|(_, until)| now < until) {
             return Difference::Known;
         }
         if self.not_before.is_some_and(|earliest| now < earliest) {
@@ -95,26 +103,32 @@ impl Repair {
         self.tries = self.tries.saturating_add(1);
         self.not_before = Some(now + given.min(LEFT_ALONE));
         self.stage = Stage::Wanted;
-        Difference::New
+        let is_new = self.fruitless == 0;
+        self.begun_with = difference;
+        if is_new {
+            Difference::New
+        } else {
+            Difference::Open
+        }
     }
 
     /// The buckets' digests have come, and these differ; `None` when the store has moved meanwhile.
-    pub(super) fn compared(&mut self, differing: Option<Vec<usize>>, at: Revision) {
+    pub(super) fn compared(&mut self, differing: Option<Vec<usize>>) {
         self.stage = match (&self.stage, differing) {
-            (Stage::Wanted, Some(differing)) if differing.is_empty() => Stage::Done(at),
+            (Stage::Wanted, Some(differing)) if differing.is_empty() => Stage::Done,
             (Stage::Wanted, Some(differing)) => Stage::Found(differing),
             _ => Stage::Idle,
         };
     }
 
-    /// What differed was read, as part of a snapshot or by itself.
-    pub(super) fn read(&mut self, at: Revision) {
-        self.stage = Stage::Done(at);
+    /// What differed was read.
+    pub(super) fn read(&mut self) {
+        self.stage = Stage::Done;
     }
 
     /// What was asked for will not come.
     pub(super) fn cut(&mut self) {
-        if self.stage != Stage::Idle {
+        if matches!(self.stage, Stage::Found(_)) {
             self.stage = Stage::Wanted;
         }
     }
@@ -124,7 +138,7 @@ impl Repair {
         match &self.stage {
             Stage::Wanted => Some(Wanted::Digests),
             Stage::Found(buckets) => Some(Wanted::Buckets(buckets.clone())),
-            Stage::Idle | Stage::Done(_) => None,
+            Stage::Idle | Stage::Done => None,
         }
     }
 }

@@ -469,7 +469,7 @@ fn a_difference_that_reading_does_not_settle_is_said_once() {
             .filter(|it| matches!(it, Alarm::Ahead(_)))
             .count();
     }
-    assert_eq!((told, asked), (1, 2));
+    assert_eq!((told, asked), (1, 4));
     assert_eq!(world.follower.missing(), 1);
     assert_eq!(
         world.follower.in_step(),
