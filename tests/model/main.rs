@@ -456,7 +456,8 @@ impl Run {
         }
         let mut asked = Vec::new();
         for round in 0..100 {
-            self.now += Duration::from_millis(if round < 40 { 250 } else { 1_000 });
+            let is_long = (40..85).contains(&round);
+            self.now += Duration::from_millis(if is_long { 4_000 } else { 250 });
             if round == 8 {
                 for busy in BUSY {
                     let id = Uuid::from_bytes(self.id(busy));
@@ -477,7 +478,7 @@ impl Run {
                     self.judge(node);
                 }
             }
-            if round == 75 {
+            if round == 50 {
                 asked = self.nodes.iter().map(|node| node.asked).collect();
             }
         }
@@ -489,7 +490,13 @@ impl Run {
                 age.is_some_and(|age| age <= Duration::from_secs(3)),
                 "node {at} is not in step again: {age:?}"
             );
-            assert_eq!(node.asked, asked[at], "node {at} does not come to rest");
+            // What reading does not settle is read again now and then, in two rounds of two steps.
+            let asked = node.asked - asked[at];
+            assert!(asked <= 16, "node {at} does not come to rest: {asked}");
+            assert!(
+                asked == 0 || !self.model.honest,
+                "node {at} has no reason to read"
+            );
             for (field, revision) in state.iter() {
                 let record = &self.model.genuine[field][revision];
                 let excused = self.model.is_tampered(field, self.now);

@@ -4,14 +4,15 @@
 use std::time::{Duration, Instant};
 
 /// How long a difference that reading again did not settle is left alone.
-const LEFT_ALONE: Duration = Duration::from_secs(600);
+const LEFT_ALONE: Duration = Duration::from_secs(120);
 
 /// So many repairs that changed nothing show that reading does not settle a difference. One could have read a store that was
 /// being emptied and filled again.
 const FRUITLESS: u32 = 2;
 
-/// How long the first repair is given before the next one; each further one is given twice as long.
+/// How long the first repair is given before the next one; each further one is given twice as long, up to a bound.
 const GIVEN_MIN: Duration = Duration::from_secs(1);
+const GIVEN_MAX: Duration = Duration::from_secs(15);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Stage {
@@ -101,7 +102,7 @@ impl Repair {
         }
         let given = GIVEN_MIN.saturating_mul(1 << self.tries.min(10));
         self.tries = self.tries.saturating_add(1);
-        self.not_before = Some(now + given.min(LEFT_ALONE));
+        self.not_before = Some(now + given.min(GIVEN_MAX));
         self.stage = Stage::Wanted;
         let is_new = self.fruitless == 0;
         self.begun_with = difference;
