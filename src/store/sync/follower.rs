@@ -394,7 +394,8 @@ impl News {
                 let held = reader.user(&user.id);
                 let through = user.application_keys_revoked_through;
                 let disables = held.is_some_and(|it| !it.disabled && it.revision < revision);
-                let revokes = held.is_some_and(|it| it.application_keys_revoked_through < through);
+                let known = held.map(|held| held.application_keys_revoked_through);
+                let revokes = known.unwrap_or_default() < through;
                 let takes_away = revokes || (user.disabled && disables);
                 (held.map(|held| held.revision), takes_away)
             }

@@ -145,7 +145,7 @@ impl Following {
             self.not_before = None;
         }
         self.anchor = self.anchor.min(solid);
-        self.needs_another = self.snapshot_from.is_some();
+        self.needs_another |= self.snapshot_from.is_some();
     }
 
     /// Takes a change's place in the chain. `good` is whether its record is a change of ours.
@@ -184,7 +184,8 @@ impl Following {
         self.need(self.certain().min(tail));
         self.chain = Chain::from(tail);
         self.snapshot_from = Some(tail);
-        self.needs_another = false;
+        // Nothing is taken from another store, so what is read of it now counts for nothing.
+        self.needs_another = self.standing == Standing::Other;
     }
 
     /// Everything asked for has been read. Returns whether that was the snapshot that was needed.
@@ -263,6 +264,7 @@ impl Following {
     /// The store is another one.
     pub(super) fn other(&mut self) {
         self.standing = Standing::Other;
+        self.needs_another |= self.snapshot_from.is_some();
         self.pending.clear();
     }
 
