@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use keygate::keys::keyring::Sealer;
 use keygate::keys::{Fingerprint, OrgId, PARTITIONS, Partition, Record, RecordKind, Revision};
+use keygate::store::redis::feed::{Entry, Stored, Tail};
 use keygate::store::seal::{BUCKETS, bucket_of, open, seal, term};
-use keygate::store::sync::heard::{Entry, Stored, Tail};
 use uuid::Uuid;
 
 /// The partitions in which something happens; the others stay empty.
@@ -74,7 +74,7 @@ impl Part {
             .iter()
             .filter(|((_, id), _)| bucket_of(*id) == bucket);
         of.map(|((kind, id), sealed)| Stored {
-            kind: RecordKind::of_byte(*kind),
+            kind: *kind,
             id: *id,
             sealed: sealed.clone(),
         })
@@ -150,7 +150,7 @@ impl Model {
 
     pub fn tails(&self) -> Vec<(Partition, Tail)> {
         let idle = Part::new(self.parts[0].identity).tail();
-        let tail = |partition| at(partition).map_or(idle, |at| self.parts[at].tail());
+        let tail = |partition| at(partition).map_or(idle.clone(), |at| self.parts[at].tail());
         let all: Vec<_> = Partition::all()
             .map(|partition| (partition, tail(partition)))
             .collect();

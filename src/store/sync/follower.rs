@@ -13,7 +13,7 @@ use super::heard::{Ask, Entry, Heard, Probed, Stored};
 use super::held::Held;
 use crate::keys::keyring::Sealer;
 use crate::keys::table::Applied;
-use crate::keys::{KeyTable, PARTITIONS, Partition, Record, Revision};
+use crate::keys::{KeyTable, PARTITIONS, Partition, Record, RecordKind, Revision};
 use crate::store::seal::{self, bucket_of};
 use crate::telemetry::{SyncCounters, add};
 
@@ -309,6 +309,7 @@ impl Follower {
         batch: &mut Batch,
     ) {
         let Stored { kind, id, sealed } = stored;
+        let kind = RecordKind::of_byte(kind);
         let place = Place::Field(partition, kind, id);
         let Some(following) = self.of(partition).filter(|it| it.is_ours()) else {
             return;

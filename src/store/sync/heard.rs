@@ -3,49 +3,9 @@
 
 use std::time::Instant;
 
-use uuid::Uuid;
-
-use crate::keys::{PARTITIONS, Partition, RecordKind, Revision};
+use crate::keys::{PARTITIONS, Partition, Revision};
+pub use crate::store::redis::feed::{Entry, Stored, Tail};
 use crate::store::seal::BUCKETS;
-
-/// One change, as it stands in a partition's stream.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// Whose stream it was read from.
-    pub partition: Partition,
-    /// Its place in the stream.
-    pub revision: Revision,
-    /// The change before it; `None` when the entry does not say so in a readable way.
-    pub previous: Option<Revision>,
-    /// The sealed record; empty when there is none.
-    pub sealed: Vec<u8>,
-}
-
-/// One record, as it stands in a bucket.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stored {
-    /// The kind it is filed under; `None` when that byte means nothing.
-    pub kind: Option<RecordKind>,
-    /// The id it is filed under.
-    pub id: [u8; 16],
-    /// The sealed record.
-    pub sealed: Vec<u8>,
-}
-
-/// Where a partition of the store stands, as the store says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tail {
-    /// Which store it is; `None` when it is empty.
-    pub identity: Option<Uuid>,
-    /// Its last change.
-    pub last: Revision,
-    /// How many records it holds.
-    pub count: u64,
-    /// The digest over all its records.
-    pub digest: u64,
-    /// Set while records are being put back into it.
-    pub restoring: bool,
-}
 
 /// The answer to one question of where the store stands.
 #[derive(Clone, Debug)]

@@ -100,7 +100,16 @@ impl World {
     fn probe_with(&mut self, second: u64, tail: Tail) {
         let idle = self.tail(0, &[]);
         let ours = self.partition();
-        let tails = Partition::all().map(|it| (it, if it == ours { tail } else { idle }));
+        let tails = Partition::all().map(|it| {
+            (
+                it,
+                if it == ours {
+                    tail.clone()
+                } else {
+                    idle.clone()
+                },
+            )
+        });
         let probed = Probed {
             sent_at: self.at(second),
             applied: self.follower.certain(),
@@ -133,7 +142,7 @@ impl World {
 
     fn stored(&self, record: &Record) -> Stored {
         Stored {
-            kind: Some(record.kind()),
+            kind: record.kind().byte(),
             id: record.id_bytes(),
             sealed: seal(&self.sealer, record).unwrap(),
         }
@@ -434,7 +443,7 @@ fn a_difference_that_reading_does_not_settle_is_said_once() {
     let stored = world.stored(&kept);
     let partition = world.partition();
     for second in 2..60 {
-        world.probe_with(second, last);
+        world.probe_with(second, last.clone());
         for ask in world.asks(second) {
             asked += 1;
             match ask {
