@@ -132,13 +132,17 @@ pub struct Loaded {
     pub identity: Uuid,
     /// How far it goes.
     pub positions: [Revision; PARTITIONS],
+    /// The moment with whose store it is in step, by the wall clock.
+    pub as_of: Option<Timestamp>,
     /// How old it is; `None` when it never was in step, or the clock has been moved.
     pub age: Option<Duration>,
 }
 
 /// The file, to be written. One thread does.
 pub struct Replica {
-    database: Database,
+    path: PathBuf,
+    /// `None` after a failure: the engine takes nothing more until the file is opened again.
+    database: Option<Database>,
     sealer: Sealer,
     identity: Uuid,
     digests: [u64; PARTITIONS],
@@ -184,13 +188,7 @@ impl Replica {
         }
         let file = new_private_file(&aside).map_err(io_error(&aside))?;
         let database = engine().create_with_backend(redb::backends::FileBackend::new(file)?)?;
-        let mut replica = Self {
-            database,
-            sealer: keyring.sealer(),
-            identity,
-            digests: [0; PARTITIONS],
-        };
-        let mut transaction = replica.database.begin_write()?;
+        let mut transaction = database.begin_write()?;
         transaction.set_durability(Durability::Immediate)?;
         {
             let mut meta = transaction.open_table(META)?;
@@ -201,6 +199,13 @@ impl Replica {
             transaction.open_table(REVOKING)?;
         }
         transaction.commit()?;
+        let mut replica = Self {
+            path: path.to_owned(),
+            database: Some(database),
+            sealer: keyring.sealer(),
+            identity,
+            digests: [0; PARTITIONS],
+        };
         replica.save(&[], &[Revision(0); PARTITIONS], None)?;
         fs::rename(&aside, path).map_err(io_error(path))?;
         let folder = parent(path);
@@ -242,8 +247,25 @@ impl Replica {
         positions: &[Revision; PARTITIONS],
         as_of: Option<Timestamp>,
     ) -> Result<(), StoreError> {
+        let database = match self.database.take() {
+            Some(database) => database,
+            None => engine().open(&self.path)?,
+        };
+        self.digests = self.write(&database, changes, positions, as_of)?;
+        self.database = Some(database);
+        Ok(())
+    }
+
+    /// Returns the digests that go with what is then in the file.
+    fn write(
+        &self,
+        database: &Database,
+        changes: &[Change],
+        positions: &[Revision; PARTITIONS],
+        as_of: Option<Timestamp>,
+    ) -> Result<[u64; PARTITIONS], StoreError> {
         let mut digests = self.digests;
-        let mut transaction = self.database.begin_write()?;
+        let mut transaction = database.begin_write()?;
         transaction.set_durability(Durability::Immediate)?;
         // Otherwise a file that a killed process left is read as a whole before it can be opened.
         transaction.set_quick_repair(true);
@@ -298,8 +320,7 @@ impl Replica {
                 .insert(META_STATE, sealed.as_slice())?;
         }
         transaction.commit()?;
-        self.digests = digests;
-        Ok(())
+        Ok(digests)
     }
 
     fn opened(&self, sealed: &[u8]) -> Option<Record> {
@@ -367,7 +388,8 @@ fn load(
     });
     Ok(Loaded {
         replica: Replica {
-            database,
+            path: path.to_owned(),
+            database: Some(database),
             sealer,
             identity: state.identity,
             digests,
@@ -377,6 +399,7 @@ fn load(
         keyring,
         identity: state.identity,
         positions: state.positions,
+        as_of: state.as_of,
         age,
     })
 }
