@@ -339,7 +339,7 @@ impl Run {
     }
 
     fn run(&mut self) {
-        let has_faults = self.seed % 4 != 0;
+        let has_faults = !self.seed.is_multiple_of(4);
         for _ in 0..STEPS {
             self.now += Duration::from_millis(self.rng.u64(1..300));
             if self.is_ours() && self.rng.u8(..) < 160 {

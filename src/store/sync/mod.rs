@@ -12,6 +12,7 @@ pub mod heard;
 pub mod held;
 pub mod join;
 mod keeper;
+pub mod loading;
 mod repair;
 pub mod replica;
 mod single;
@@ -29,9 +30,9 @@ use self::single::Single;
 #[cfg(test)]
 pub(super) use self::single::catch_up;
 use self::view::FleetView;
-use super::{FleetStore, Store, StoreError};
 use crate::drain::Signal;
 use crate::keys::{KeyTable, PARTITIONS, Partition, Revision};
+use crate::store::{FleetStore, Store, StoreError};
 
 /// The running sync of one store and one table.
 pub struct Sync(Home);

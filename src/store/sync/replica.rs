@@ -1,34 +1,25 @@
 //! The node's own copy of the store in a file: the sealed records as they were received, how far they go, and since when.
-//! It is written by one thread and read at start. What is to be kept of two versions of a record is in `join`.
+//! Here it is made and written; how it is read at start is in `loading`. What is to be kept of two versions of a record is in `join`.
 
-use std::fmt;
 use std::fs;
 use std::io::ErrorKind;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::{Duration, Instant};
 
-use redb::{
-    Database, DatabaseError, Durability, ReadOnlyTable, ReadTransaction, ReadableDatabase,
-    ReadableTable, TableDefinition, TableError,
-};
+use redb::{Database, Durability, ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::alarm::{Place, Why};
 use super::follower::Change;
-use super::held::Held;
 use super::join::{Revoking, keep};
 use crate::keys::keyring::{Keyring, Sealer};
 use crate::keys::secret::RootKey;
-use crate::keys::{KeyTable, PARTITIONS, Record, RecordKind, Revision, Timestamp};
+use crate::keys::{PARTITIONS, Record, RecordKind, Revision, Timestamp};
 use crate::store::StoreError;
 use crate::store::root_key::{io_error, new_private_file, parent};
 use crate::store::seal::{open, term};
 
 /// Raised by a change that older versions cannot read.
-const LAYOUT: u32 = 1;
+pub(super) const LAYOUT: u32 = 1;
 
 /// The engine's page cache. The records are held in memory by the key table already.
 const CACHE_BYTES: usize = 16 * 1024 * 1024;
@@ -36,106 +27,31 @@ const CACHE_BYTES: usize = 16 * 1024 * 1024;
 /// What a refused replica is renamed to; it replaces the one refused before.
 const REFUSED: &str = "refused";
 
-/// A clock may be this far behind the one that wrote the file before nobody can say how old the file is.
-const CLOCK_BEHIND_MAX_MS: i64 = 60_000;
-
 /// A kind's byte and an id.
-type Field = [u8; 17];
+pub(super) type Field = [u8; 17];
 type Records = TableDefinition<'static, Field, &'static [u8]>;
 
-const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
+pub(super) const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
 /// The newest version of every record.
-const NEWEST: Records = TableDefinition::new("newest");
+pub(super) const NEWEST: Records = TableDefinition::new("newest");
 /// Older versions that take away more than the newest.
-const REVOKING: Records = TableDefinition::new("revoking");
+pub(super) const REVOKING: Records = TableDefinition::new("revoking");
 
-const META_LAYOUT: &str = "layout";
+pub(super) const META_LAYOUT: &str = "layout";
 const META_RING: &str = "ring:";
-const META_STATE: &str = "state";
+pub(super) const META_STATE: &str = "state";
 
 /// Before the state when its code is computed: no record begins like it.
-const STATE_PURPOSE: &[u8] = b"keygate replica state";
+pub(super) const STATE_PURPOSE: &[u8] = b"keygate replica state";
 
 /// How far the file goes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct State {
-    identity: Uuid,
-    positions: [Revision; PARTITIONS],
-    digests: [u64; PARTITIONS],
+pub(super) struct State {
+    pub(super) identity: Uuid,
+    pub(super) positions: [Revision; PARTITIONS],
+    pub(super) digests: [u64; PARTITIONS],
     /// The moment with whose store it is in step, by the wall clock; `None` before it was.
-    as_of: Option<Timestamp>,
-}
-
-/// Why a replica is not used.
-#[derive(Debug)]
-pub enum Refused {
-    /// There is none.
-    Missing,
-    /// Another process has it open.
-    InUse,
-    /// It was written by a version with another layout.
-    OtherLayout(Option<u32>),
-    /// It is of a store with another root key.
-    OtherRootKey,
-    /// It is of another store.
-    OtherIdentity(Uuid),
-    /// A record in it is not what was written.
-    Record(Place, Why),
-    /// Something else in it is not.
-    Damaged(&'static str),
-    /// The database engine cannot read it.
-    Engine(String),
-}
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Missing => f.write_str("there is none"),
-            Self::InUse => f.write_str("another process has it open"),
-            Self::OtherLayout(Some(found)) => write!(
-                f,
-                "it has layout {found} and this version reads layout {LAYOUT}"
-            ),
-            Self::OtherLayout(None) => f.write_str("it does not say which layout it has"),
-            Self::OtherRootKey => f.write_str("it was made under another root key"),
-            Self::OtherIdentity(found) => write!(f, "it is of another store, {found}"),
-            Self::Record(place, why) => write!(f, "{place} cannot be used: {why}"),
-            Self::Damaged(what) => write!(f, "its {what} is not what was written"),
-            Self::Engine(why) => write!(f, "it cannot be read: {why}"),
-        }
-    }
-}
-
-macro_rules! engine_errors {
-    ($($error:ident),*) => {
-        $(impl From<redb::$error> for Refused {
-            fn from(error: redb::$error) -> Self {
-                Self::Engine(error.to_string())
-            }
-        })*
-    };
-}
-
-engine_errors!(TransactionError, TableError, StorageError);
-
-/// A replica as it was loaded.
-pub struct Loaded {
-    /// To write on.
-    pub replica: Replica,
-    /// Everything in it.
-    pub table: KeyTable,
-    /// The same in numbers.
-    pub held: Held,
-    /// The store's own keys.
-    pub keyring: Keyring,
-    /// The store it is of.
-    pub identity: Uuid,
-    /// How far it goes.
-    pub positions: [Revision; PARTITIONS],
-    /// The moment with whose store it is in step, by the wall clock.
-    pub as_of: Option<Timestamp>,
-    /// How old it is; `None` when it never was in step, or the clock has been moved.
-    pub age: Option<Duration>,
+    pub(super) as_of: Option<Timestamp>,
 }
 
 /// The file, to be written. One thread does.
@@ -148,18 +64,18 @@ pub struct Replica {
     digests: [u64; PARTITIONS],
 }
 
-fn engine() -> redb::Builder {
+pub(super) fn engine() -> redb::Builder {
     let mut builder = Database::builder();
     builder.set_cache_size(CACHE_BYTES);
     builder
 }
 
-fn ring_of(root_key: &RootKey) -> String {
+pub(super) fn ring_of(root_key: &RootKey) -> String {
     let check = u64::from_be_bytes(root_key.check_value());
     format!("{META_RING}{check:016x}")
 }
 
-fn field(kind: RecordKind, id: [u8; 16]) -> Field {
+pub(super) fn field(kind: RecordKind, id: [u8; 16]) -> Field {
     let mut field = [0; 17];
     let bytes = [kind.byte()].into_iter().chain(id);
     for (to, from) in field.iter_mut().zip(bytes) {
@@ -169,6 +85,23 @@ fn field(kind: RecordKind, id: [u8; 16]) -> Field {
 }
 
 impl Replica {
+    /// A file that is open.
+    pub(super) fn opened(
+        path: &Path,
+        database: Database,
+        sealer: Sealer,
+        identity: Uuid,
+        digests: [u64; PARTITIONS],
+    ) -> Self {
+        Self {
+            path: path.to_owned(),
+            database: Some(database),
+            sealer,
+            identity,
+            digests,
+        }
+    }
+
     /// Makes an empty one, in the place of whatever was there.
     ///
     /// # Errors
@@ -199,13 +132,8 @@ impl Replica {
             transaction.open_table(REVOKING)?;
         }
         transaction.commit()?;
-        let mut replica = Self {
-            path: path.to_owned(),
-            database: Some(database),
-            sealer: keyring.sealer(),
-            identity,
-            digests: [0; PARTITIONS],
-        };
+        let none = [0; PARTITIONS];
+        let mut replica = Self::opened(path, database, keyring.sealer(), identity, none);
         replica.save(&[], &[Revision(0); PARTITIONS], None)?;
         fs::rename(&aside, path).map_err(io_error(path))?;
         let folder = parent(path);
@@ -213,22 +141,6 @@ impl Replica {
             .and_then(|folder| folder.sync_all())
             .map_err(io_error(folder))?;
         Ok(replica)
-    }
-
-    /// Reads everything into a table. `wanted` is the store that it must be of, when that is known.
-    ///
-    /// # Errors
-    /// [`Refused`]; the file is left as it is.
-    pub fn load(
-        path: &Path,
-        root_key: &RootKey,
-        wanted: Option<Uuid>,
-        clock: (Instant, Timestamp),
-    ) -> Result<Loaded, Refused> {
-        // The engine trusts its file further than we do.
-        let loading = AssertUnwindSafe(|| load(path, root_key, wanted, clock));
-        catch_unwind(loading)
-            .unwrap_or_else(|_| Err(Refused::Engine("it makes no sense".to_owned())))
     }
 
     /// Moves a refused replica out of the way, for whoever wants to know what happened to it.
@@ -279,11 +191,11 @@ impl Replica {
                 if before.as_ref() == Some(sealed) {
                     continue;
                 }
-                let newest_held = before.as_deref().and_then(|held| self.opened(held));
+                let newest_held = before.as_deref().and_then(|held| self.unsealed(held));
                 let revoking_held = match &newest_held {
                     Some(_) => revoking
                         .get(field)?
-                        .and_then(|held| self.opened(held.value())),
+                        .and_then(|held| self.unsealed(held.value())),
                     None => None,
                 };
                 let kept = keep(newest_held.as_ref(), revoking_held.as_ref(), record);
@@ -323,7 +235,7 @@ impl Replica {
         Ok(digests)
     }
 
-    fn opened(&self, sealed: &[u8]) -> Option<Record> {
+    fn unsealed(&self, sealed: &[u8]) -> Option<Record> {
         open(&self.sealer, sealed).ok()
     }
 }
@@ -335,160 +247,257 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn load(
-    path: &Path,
-    root_key: &RootKey,
-    wanted: Option<Uuid>,
-    (now, wall): (Instant, Timestamp),
-) -> Result<Loaded, Refused> {
-    if matches!(fs::metadata(path), Err(error) if error.kind() == ErrorKind::NotFound) {
-        return Err(Refused::Missing);
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    use super::super::follower::Follower;
+    use super::super::loading::{Loaded, Refused};
+    use super::*;
+    use crate::keys::{Actor, Key, KeyKind, Org, Revocation, samples};
+    use crate::store::seal::seal;
+    use crate::telemetry::SyncCounters;
+
+    const OURS: Uuid = Uuid::from_u128(7);
+
+    fn revoked(mut key: Key, revision: u64) -> Key {
+        key.revision = Revision(revision);
+        key.revoked = Some(Revocation {
+            at: Timestamp(1),
+            by: Actor::Operator,
+        });
+        key
     }
-    let database = engine().open(path).map_err(|error| match error {
-        DatabaseError::DatabaseAlreadyOpen => Refused::InUse,
-        error => Refused::Engine(error.to_string()),
-    })?;
-    let reading = database.begin_read()?;
-    let (keyring, state) = read_meta(&reading, root_key)?;
-    if wanted.is_some_and(|wanted| wanted != state.identity) {
-        return Err(Refused::OtherIdentity(state.identity));
+
+    struct Folder {
+        folder: tempfile::TempDir,
+        root_key: RootKey,
+        keyring: Keyring,
     }
-    let sealer = keyring.sealer();
-    let table = KeyTable::new(now);
-    let half = |part: Half| {
-        let mut digests = [0; PARTITIONS];
-        let mut held = Held::new();
-        for (definition, is_newest) in [(REVOKING, false), (NEWEST, true)] {
-            let records = reading.open_table(definition)?;
-            let digests = is_newest.then_some(&mut digests);
-            read_records(&records, &part, &sealer, &table, &mut held, digests)?;
+
+    impl Folder {
+        fn new() -> Self {
+            Self {
+                folder: tempfile::tempdir().unwrap(),
+                root_key: RootKey::from_hex(&"5a".repeat(32)).unwrap(),
+                keyring: Keyring::generate().unwrap(),
+            }
         }
-        Ok::<_, Refused>((held, digests))
-    };
-    let (first, second) = thread::scope(|scope| {
-        let second = scope.spawn(|| half(Half::Second));
-        let first = half(Half::First);
-        let second = second.join();
-        (first, second)
-    });
-    let (mut held, mut digests) = first?;
-    let (second, others) =
-        second.map_err(|_| Refused::Engine("a thread reading it panicked".to_owned()))??;
-    held.join(second);
-    for (digest, other) in digests.iter_mut().zip(others) {
-        *digest ^= other;
-    }
-    if digests != state.digests {
-        return Err(Refused::Damaged("list of records"));
-    }
-    let age = state.as_of.and_then(|as_of| {
-        let age = wall.0.saturating_sub(as_of.0);
-        (age >= -CLOCK_BEHIND_MAX_MS)
-            .then(|| Duration::from_millis(u64::try_from(age).unwrap_or(0)))
-    });
-    Ok(Loaded {
-        replica: Replica {
-            path: path.to_owned(),
-            database: Some(database),
-            sealer,
-            identity: state.identity,
-            digests,
-        },
-        table,
-        held,
-        keyring,
-        identity: state.identity,
-        positions: state.positions,
-        as_of: state.as_of,
-        age,
-    })
-}
 
-fn read_meta(reading: &ReadTransaction, root_key: &RootKey) -> Result<(Keyring, State), Refused> {
-    let meta = match reading.open_table(META) {
-        Ok(meta) => meta,
-        Err(TableError::Storage(error)) => return Err(error.into()),
-        Err(_) => return Err(Refused::OtherLayout(None)),
-    };
-    let layout = meta
-        .get(META_LAYOUT)?
-        .and_then(|value| value.value().try_into().ok())
-        .map(u32::from_be_bytes);
-    if layout != Some(LAYOUT) {
-        return Err(Refused::OtherLayout(layout));
-    }
-    let wrapped = meta.get(ring_of(root_key).as_str())?;
-    let wrapped = wrapped.ok_or(Refused::OtherRootKey)?;
-    let keyring = Keyring::unwrap(root_key, wrapped.value()).map_err(|_| Refused::OtherRootKey)?;
-    let sealed = meta.get(META_STATE)?.ok_or(Refused::Damaged("state"))?;
-    let (state, code) = sealed
-        .value()
-        .split_last_chunk::<16>()
-        .ok_or(Refused::Damaged("state"))?;
-    let is_ours = keyring
-        .sealer()
-        .is_code(&[STATE_PURPOSE, state].concat(), code);
-    let state = postcard::from_bytes(state).ok().filter(|_| is_ours);
-    Ok((keyring, state.ok_or(Refused::Damaged("state"))?))
-}
+        fn path(&self) -> std::path::PathBuf {
+            self.folder.path().join("replica.redb")
+        }
 
-/// The two halves of the ids, for two threads.
-enum Half {
-    First,
-    Second,
-}
+        fn make(&self) -> Replica {
+            Replica::make(&self.path(), &self.root_key, &self.keyring, OURS).unwrap()
+        }
 
-const MIDDLE: u8 = 0x80;
+        fn load(&self) -> Result<Loaded, Refused> {
+            let clock = (Instant::now(), Timestamp(10_000));
+            Replica::load(&self.path(), &self.root_key, Some(OURS), clock)
+        }
 
-/// Puts one half of a table's records into the key table. Two threads may: no record is in both halves.
-fn read_records(
-    records: &ReadOnlyTable<Field, &'static [u8]>,
-    half: &Half,
-    sealer: &Sealer,
-    table: &KeyTable,
-    held: &mut Held,
-    mut digests: Option<&mut [u64; PARTITIONS]>,
-) -> Result<(), Refused> {
-    // Orgs and users come first, as far as one half goes, so that a key rarely is there before its owner.
-    for kind in [RecordKind::Org, RecordKind::User, RecordKind::Key] {
-        let middle = bound(kind, MIDDLE, 0);
-        let range = match half {
-            Half::First => records.range(bound(kind, 0, 0)..middle)?,
-            Half::Second => records.range(middle..=bound(kind, 0xff, 0xff))?,
-        };
-        for entry in range {
-            let (at, sealed) = entry?;
-            let id = id_of(&at.value());
-            let refused = |why| Refused::Record(Place::Replica(kind, id), why);
-            let record = open(sealer, sealed.value()).map_err(|why| refused(Why::Unsealed(why)))?;
-            if record.kind() != kind || record.id_bytes() != id {
-                return Err(refused(Why::Misplaced));
-            }
-            let partition = record.partition().ok_or_else(|| refused(Why::Misplaced))?;
-            let revision = record.revision();
-            if let Some(digests) = &mut digests
-                && let Some(digest) = digests.get_mut(partition.index())
-            {
-                *digest ^= term(kind, id, revision);
-            }
-            held.note(partition, kind, id, revision, table.apply(record));
+        fn change(&self, record: Record) -> Change {
+            let sealed = seal(&self.keyring.sealer(), &record).unwrap();
+            Change { record, sealed }
         }
     }
-    Ok(())
-}
 
-fn bound(kind: RecordKind, first: u8, rest: u8) -> Field {
-    let mut id = [rest; 16];
-    if let Some(byte) = id.first_mut() {
-        *byte = first;
+    fn some_keys(org: &Org, count: u64) -> impl Iterator<Item = Key> {
+        (1..=count).map(|revision| {
+            let mut key = samples::key(KeyKind::ApiKey, org, None, u128::from(revision));
+            (key.issued, key.revision) = (Revision(revision), Revision(revision));
+            key
+        })
     }
-    field(kind, id)
-}
 
-fn id_of(field: &Field) -> [u8; 16] {
-    let mut id = [0; 16];
-    for (to, from) in id.iter_mut().zip(field.iter().skip(1)) {
-        *to = *from;
+    #[test]
+    fn a_replica_gives_back_what_it_was_given_and_how_old_that_is() {
+        let folder = Folder::new();
+        let org = samples::org("acme");
+        let keys: Vec<Key> = some_keys(&org, 50).collect();
+        let mut replica = folder.make();
+        let changes: Vec<Change> = [Record::Org(org.clone())]
+            .into_iter()
+            .chain(keys.iter().cloned().map(Record::Key))
+            .map(|record| folder.change(record))
+            .collect();
+        let positions = [Revision(50); PARTITIONS];
+        replica
+            .save(&changes, &positions, Some(Timestamp(4_000)))
+            .unwrap();
+        assert!(matches!(folder.load(), Err(Refused::InUse)));
+        drop(replica);
+        let loaded = folder.load().unwrap();
+        assert_eq!(loaded.positions, positions);
+        assert_eq!(loaded.age, Some(Duration::from_secs(6)));
+        for key in &keys {
+            assert_eq!(loaded.table.read().key(&key.fingerprint), Some(key));
+        }
+        let counters = Arc::new(SyncCounters::new(Instant::now()));
+        let mut follower = Follower::new(folder.keyring.sealer(), None, counters, 1);
+        follower.resume(loaded.held, &loaded.positions);
+        assert_eq!(follower.held(), 51);
+        assert_eq!(
+            follower.asks(Instant::now(), false),
+            [],
+            "nothing has to be read anew"
+        );
     }
-    id
+
+    #[test]
+    fn a_replica_forgets_no_revocation_whichever_version_came_last() {
+        let folder = Folder::new();
+        let org = samples::org("acme");
+        let live = some_keys(&org, 1).next().unwrap();
+        let dead = revoked(live.clone(), 5);
+        let mut renamed = live.clone();
+        (renamed.revision, renamed.name) = (Revision(9), "renamed".into());
+        for order in [
+            [&live, &dead, &renamed],
+            [&live, &renamed, &dead],
+            [&dead, &renamed, &live],
+        ] {
+            let mut replica = folder.make();
+            for key in order {
+                let change = folder.change(Record::Key(key.clone()));
+                replica
+                    .save(&[change], &[Revision(9); PARTITIONS], None)
+                    .unwrap();
+            }
+            drop(replica);
+            let loaded = folder.load().unwrap();
+            let held = loaded.table.read().key(&live.fingerprint).cloned().unwrap();
+            assert_eq!(held.revision, Revision(9));
+            assert_eq!(held.name, "renamed");
+            assert!(held.revoked.is_some());
+            assert_eq!(loaded.age, None, "it never was in step");
+        }
+    }
+
+    #[test]
+    fn another_root_key_store_or_layout_and_a_cut_file_are_refused_by_name() {
+        let folder = Folder::new();
+        assert!(matches!(folder.load(), Err(Refused::Missing)));
+        drop(folder.make());
+        let clock = (Instant::now(), Timestamp(0));
+        let other = RootKey::from_hex(&"5b".repeat(32)).unwrap();
+        let refused = Replica::load(&folder.path(), &other, None, clock).err();
+        assert!(matches!(refused, Some(Refused::OtherRootKey)));
+        let wanted = Some(Uuid::from_u128(8));
+        let refused = Replica::load(&folder.path(), &folder.root_key, wanted, clock).err();
+        assert!(matches!(refused, Some(Refused::OtherIdentity(OURS))));
+        let whole = fs::read(folder.path()).unwrap();
+        for length in [0, 1, 4096, whole.len() / 2] {
+            fs::write(folder.path(), &whole[..length]).unwrap();
+            assert!(folder.load().is_err(), "cut at {length}");
+        }
+        fs::write(folder.path(), vec![0; 10_000]).unwrap();
+        assert!(folder.load().is_err());
+        Replica::move_aside(&folder.path());
+        assert!(matches!(folder.load(), Err(Refused::Missing)));
+        assert!(folder.folder.path().join("replica.redb.refused").exists());
+    }
+
+    #[test]
+    fn a_flipped_bit_never_gives_a_record_that_was_not_written() {
+        let folder = Folder::new();
+        let org = samples::org("acme");
+        let mut keys: Vec<Key> = some_keys(&org, 40).collect();
+        keys[0] = revoked(keys[0].clone(), 41);
+        let mut replica = folder.make();
+        let changes: Vec<Change> = keys
+            .iter()
+            .cloned()
+            .map(|it| folder.change(Record::Key(it)))
+            .collect();
+        let positions = [Revision(41); PARTITIONS];
+        replica
+            .save(&changes, &positions, Some(Timestamp(9_000)))
+            .unwrap();
+        drop(replica);
+        let whole = fs::read(folder.path()).unwrap();
+        let used: Vec<usize> = (0..whole.len()).filter(|at| whole[*at] != 0).collect();
+        let mut rng = fastrand::Rng::with_seed(3);
+        let (mut taken, mut refused) = (0, 0);
+        for _ in 0..300 {
+            let mut flipped = whole.clone();
+            flipped[used[rng.usize(0..used.len())]] ^= 1 << rng.u8(0..8);
+            fs::write(folder.path(), &flipped).unwrap();
+            match folder.load() {
+                Err(_) => refused += 1,
+                Ok(loaded) => {
+                    taken += 1;
+                    assert_eq!(loaded.positions, positions);
+                    assert_eq!(loaded.age, Some(Duration::from_secs(1)));
+                    for key in &keys {
+                        assert_eq!(loaded.table.read().key(&key.fingerprint), Some(key));
+                    }
+                }
+            }
+        }
+        assert!(
+            refused > 50,
+            "{refused} refused, {taken} as they were written"
+        );
+    }
+
+    #[test]
+    #[ignore = "it takes a while, and says something only when it is built for speed"]
+    fn a_replica_of_a_million_keys_is_there_within_three_seconds() {
+        let folder = Folder::new();
+        let org = samples::org("acme");
+        let mut replica = folder.make();
+        let sealer = folder.keyring.sealer();
+        let positions = [Revision(1_000_000); PARTITIONS];
+        let began = Instant::now();
+        let mut keys = some_keys(&org, 1_000_000);
+        let mut saving = Duration::ZERO;
+        loop {
+            let changes: Vec<Change> = keys
+                .by_ref()
+                .take(10_000)
+                .map(|key| Change {
+                    sealed: seal(&sealer, &Record::Key(key.clone())).unwrap(),
+                    record: Record::Key(key),
+                })
+                .collect();
+            if changes.is_empty() {
+                break;
+            }
+            let began = Instant::now();
+            replica
+                .save(&changes, &positions, Some(Timestamp(9_000)))
+                .unwrap();
+            saving += began.elapsed();
+        }
+        let made = began.elapsed();
+        let one = folder.change(Record::Key(revoked(
+            some_keys(&org, 1).next().unwrap(),
+            1_000_001,
+        )));
+        let began = Instant::now();
+        replica
+            .save(&[one], &positions, Some(Timestamp(9_000)))
+            .unwrap();
+        let flushed = began.elapsed();
+        // As a killed process leaves it.
+        let killed = folder.folder.path().join("killed.redb");
+        fs::copy(folder.path(), &killed).unwrap();
+        drop(replica);
+        let size = fs::metadata(folder.path()).unwrap().len();
+        for path in [folder.path(), killed] {
+            let began = Instant::now();
+            let clock = (Instant::now(), Timestamp(10_000));
+            let loaded = Replica::load(&path, &folder.root_key, Some(OURS), clock).unwrap();
+            let took = began.elapsed();
+            println!(
+                "made in {made:?} ({saving:?} of it saved), one revocation in {flushed:?}, {size} bytes, loaded in {took:?}"
+            );
+            assert_eq!(loaded.table.keys_len(), 1_000_000);
+            assert!(took < Duration::from_secs(3), "{took:?}");
+        }
+    }
 }

@@ -1,7 +1,6 @@
-//! What the follower does about each thing that can be wrong with a store, one at a time; and that a replica gives back what
-//! it was given, or nothing. All of them at once are in `tests/model`.
+//! What the follower does about each thing that can be wrong with a store, one at a time. All of them at once are in
+//! `tests/model`.
 
-use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -9,14 +8,11 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::alarm::{Alarm, Place, Why};
-use super::follower::{Change, Follower};
+use super::follower::Follower;
 use super::heard::{Ask, Entry, Heard, Probed, Stored, Tail};
-use super::replica::{Loaded, Refused, Replica};
 use crate::keys::keyring::{Keyring, Sealer};
-use crate::keys::secret::RootKey;
 use crate::keys::{
-    Actor, Key, KeyKind, KeyTable, Org, PARTITIONS, Partition, Record, Revision, Revocation,
-    Timestamp, samples,
+    Actor, Key, KeyKind, KeyTable, Org, Partition, Record, Revision, Revocation, Timestamp, samples,
 };
 use crate::store::seal::{BUCKETS, Unsealed, bucket_of, seal, term};
 use crate::telemetry::SyncCounters;
@@ -190,7 +186,7 @@ fn revoked(mut key: Key, revision: u64) -> Key {
 fn the_view_is_in_step_as_of_the_question_and_not_of_its_answer() {
     let mut world = World::new();
     let key = Record::Key(world.key(5));
-    world.probe(3, &[key.clone()]);
+    world.probe(3, std::slice::from_ref(&key));
     assert_eq!(
         world.follower.in_step(),
         Some(world.at(1)),
@@ -436,7 +432,7 @@ fn a_difference_that_reading_does_not_settle_is_said_once() {
     world.change(&kept, 6);
     let mut told = 0;
     let mut asked = 0;
-    let mut last = world.tail(6, &[kept.clone()]);
+    let mut last = world.tail(6, std::slice::from_ref(&kept));
     last.count = 1;
     world.follower.alarms();
     // The follower has read the store as it is, without the one.
@@ -484,178 +480,5 @@ fn a_difference_that_reading_does_not_settle_is_said_once() {
         world.follower.in_step(),
         Some(world.at(59)),
         "it does hold what the store has"
-    );
-}
-
-struct Folder {
-    folder: tempfile::TempDir,
-    root_key: RootKey,
-    keyring: Keyring,
-}
-
-impl Folder {
-    fn new() -> Self {
-        Self {
-            folder: tempfile::tempdir().unwrap(),
-            root_key: RootKey::from_hex(&"5a".repeat(32)).unwrap(),
-            keyring: Keyring::generate().unwrap(),
-        }
-    }
-
-    fn path(&self) -> std::path::PathBuf {
-        self.folder.path().join("replica.redb")
-    }
-
-    fn make(&self) -> Replica {
-        Replica::make(&self.path(), &self.root_key, &self.keyring, OURS).unwrap()
-    }
-
-    fn load(&self) -> Result<Loaded, Refused> {
-        let clock = (Instant::now(), Timestamp(10_000));
-        Replica::load(&self.path(), &self.root_key, Some(OURS), clock)
-    }
-
-    fn change(&self, record: Record) -> Change {
-        let sealed = seal(&self.keyring.sealer(), &record).unwrap();
-        Change { record, sealed }
-    }
-}
-
-fn some_keys(org: &Org, count: u64) -> impl Iterator<Item = Key> {
-    (1..=count).map(|revision| {
-        let mut key = samples::key(KeyKind::ApiKey, org, None, u128::from(revision));
-        (key.issued, key.revision) = (Revision(revision), Revision(revision));
-        key
-    })
-}
-
-#[test]
-fn a_replica_gives_back_what_it_was_given_and_how_old_that_is() {
-    let folder = Folder::new();
-    let org = samples::org("acme");
-    let keys: Vec<Key> = some_keys(&org, 50).collect();
-    let mut replica = folder.make();
-    let changes: Vec<Change> = [Record::Org(org.clone())]
-        .into_iter()
-        .chain(keys.iter().cloned().map(Record::Key))
-        .map(|record| folder.change(record))
-        .collect();
-    let positions = [Revision(50); PARTITIONS];
-    replica
-        .save(&changes, &positions, Some(Timestamp(4_000)))
-        .unwrap();
-    assert!(matches!(folder.load(), Err(Refused::InUse)));
-    drop(replica);
-    let loaded = folder.load().unwrap();
-    assert_eq!(loaded.positions, positions);
-    assert_eq!(loaded.age, Some(Duration::from_secs(6)));
-    for key in &keys {
-        assert_eq!(loaded.table.read().key(&key.fingerprint), Some(key));
-    }
-    let counters = Arc::new(SyncCounters::new(Instant::now()));
-    let mut follower = Follower::new(folder.keyring.sealer(), None, counters, 1);
-    follower.resume(loaded.held, &loaded.positions);
-    assert_eq!(follower.held(), 51);
-    assert_eq!(
-        follower.asks(Instant::now(), false),
-        [],
-        "nothing has to be read anew"
-    );
-}
-
-#[test]
-fn a_replica_forgets_no_revocation_whichever_version_came_last() {
-    let folder = Folder::new();
-    let org = samples::org("acme");
-    let live = some_keys(&org, 1).next().unwrap();
-    let dead = revoked(live.clone(), 5);
-    let mut renamed = live.clone();
-    (renamed.revision, renamed.name) = (Revision(9), "renamed".into());
-    for order in [
-        [&live, &dead, &renamed],
-        [&live, &renamed, &dead],
-        [&dead, &renamed, &live],
-    ] {
-        let mut replica = folder.make();
-        for key in order {
-            let change = folder.change(Record::Key(key.clone()));
-            replica
-                .save(&[change], &[Revision(9); PARTITIONS], None)
-                .unwrap();
-        }
-        drop(replica);
-        let loaded = folder.load().unwrap();
-        let held = loaded.table.read().key(&live.fingerprint).cloned().unwrap();
-        assert_eq!(held.revision, Revision(9));
-        assert_eq!(held.name, "renamed");
-        assert!(held.revoked.is_some());
-        assert_eq!(loaded.age, None, "it never was in step");
-    }
-}
-
-#[test]
-fn another_root_key_store_or_layout_and_a_cut_file_are_refused_by_name() {
-    let folder = Folder::new();
-    assert!(matches!(folder.load(), Err(Refused::Missing)));
-    drop(folder.make());
-    let clock = (Instant::now(), Timestamp(0));
-    let other = RootKey::from_hex(&"5b".repeat(32)).unwrap();
-    let refused = Replica::load(&folder.path(), &other, None, clock).err();
-    assert!(matches!(refused, Some(Refused::OtherRootKey)));
-    let wanted = Some(Uuid::from_u128(8));
-    let refused = Replica::load(&folder.path(), &folder.root_key, wanted, clock).err();
-    assert!(matches!(refused, Some(Refused::OtherIdentity(OURS))));
-    let whole = fs::read(folder.path()).unwrap();
-    for length in [0, 1, 4096, whole.len() / 2] {
-        fs::write(folder.path(), &whole[..length]).unwrap();
-        assert!(folder.load().is_err(), "cut at {length}");
-    }
-    fs::write(folder.path(), vec![0; 10_000]).unwrap();
-    assert!(folder.load().is_err());
-    Replica::move_aside(&folder.path());
-    assert!(matches!(folder.load(), Err(Refused::Missing)));
-    assert!(folder.folder.path().join("replica.redb.refused").exists());
-}
-
-#[test]
-fn a_flipped_bit_never_gives_a_record_that_was_not_written() {
-    let folder = Folder::new();
-    let org = samples::org("acme");
-    let mut keys: Vec<Key> = some_keys(&org, 40).collect();
-    keys[0] = revoked(keys[0].clone(), 41);
-    let mut replica = folder.make();
-    let changes: Vec<Change> = keys
-        .iter()
-        .cloned()
-        .map(|it| folder.change(Record::Key(it)))
-        .collect();
-    let positions = [Revision(41); PARTITIONS];
-    replica
-        .save(&changes, &positions, Some(Timestamp(9_000)))
-        .unwrap();
-    drop(replica);
-    let whole = fs::read(folder.path()).unwrap();
-    let used: Vec<usize> = (0..whole.len()).filter(|at| whole[*at] != 0).collect();
-    let mut rng = fastrand::Rng::with_seed(3);
-    let (mut taken, mut refused) = (0, 0);
-    for _ in 0..150 {
-        let mut flipped = whole.clone();
-        flipped[used[rng.usize(0..used.len())]] ^= 1 << rng.u8(0..8);
-        fs::write(folder.path(), &flipped).unwrap();
-        match folder.load() {
-            Err(_) => refused += 1,
-            Ok(loaded) => {
-                taken += 1;
-                assert_eq!(loaded.positions, positions);
-                assert_eq!(loaded.age, Some(Duration::from_secs(1)));
-                for key in &keys {
-                    assert_eq!(loaded.table.read().key(&key.fingerprint), Some(key));
-                }
-            }
-        }
-    }
-    assert!(
-        refused > 50,
-        "{refused} refused, {taken} as they were written"
     );
 }
