@@ -7,7 +7,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The label sets of a request's counters. The proxy hands over its enums' words once, at start.
 #[derive(Clone, Copy, Debug)]
@@ -240,6 +240,200 @@ pub fn render(workers: &[Arc<WorkerCounters>]) -> String {
         );
     }
     text
+}
+
+/// Why a record of the store was refused.
+pub const REFUSALS: [&str; 4] = ["malformed", "unknown_format", "forged", "misplaced"];
+
+/// The counters of one node's sync. Its threads write them, a scrape reads them.
+pub struct SyncCounters {
+    started: Instant,
+    /// Feeds connected now.
+    pub connected: AtomicU64,
+    /// Feeds connected again after they were cut.
+    pub reconnects: AtomicU64,
+    /// Partitions read as a whole.
+    pub snapshots: AtomicU64,
+    /// Places where the stream of changes was not whole.
+    pub gaps: AtomicU64,
+    /// Records of ours found in an older version than the one held.
+    pub stale: AtomicU64,
+    /// Times that the store had lost changes.
+    pub regressions: AtomicU64,
+    /// Digests that were not the store's.
+    pub digest_mismatches: AtomicU64,
+    /// Buckets whose reading changed something.
+    pub buckets_changed: AtomicU64,
+    /// Failures to write the replica.
+    pub replica_errors: AtomicU64,
+    refused: [AtomicU64; REFUSALS.len()],
+    missing: AtomicU64,
+    /// Milliseconds from `started` to the moment that the replica is in step with, and one; 0 is no replica.
+    replica_as_of: AtomicU64,
+    probes: AtomicU64,
+    probes_us: AtomicU64,
+}
+
+impl SyncCounters {
+    /// All zero. `now` is the zero of its ages.
+    pub fn new(now: Instant) -> Self {
+        Self {
+            started: now,
+            connected: AtomicU64::new(0),
+            reconnects: AtomicU64::new(0),
+            snapshots: AtomicU64::new(0),
+            gaps: AtomicU64::new(0),
+            stale: AtomicU64::new(0),
+            regressions: AtomicU64::new(0),
+            digest_mismatches: AtomicU64::new(0),
+            buckets_changed: AtomicU64::new(0),
+            replica_errors: AtomicU64::new(0),
+            refused: Default::default(),
+            missing: AtomicU64::new(0),
+            replica_as_of: AtomicU64::new(0),
+            probes: AtomicU64::new(0),
+            probes_us: AtomicU64::new(0),
+        }
+    }
+
+    /// Counts a refused record; `why` is a position in [`REFUSALS`].
+    pub fn refused(&self, why: usize) {
+        if let Some(counter) = self.refused.get(why) {
+            add(counter, 1);
+        }
+    }
+
+    /// How many records were refused.
+    pub fn refused_in_all(&self) -> u64 {
+        let counts = self.refused.iter();
+        counts.map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
+    /// How many records held here are not in the store.
+    pub fn set_missing(&self, records: u64) {
+        self.missing.store(records, Ordering::Relaxed);
+    }
+
+    /// The replica holds what the table held when it was in step at `moment`.
+    pub fn set_replica_as_of(&self, moment: Instant) {
+        let since = moment.saturating_duration_since(self.started).as_millis();
+        let since = u64::try_from(since).unwrap_or(u64::MAX).saturating_add(1);
+        self.replica_as_of.store(since, Ordering::Relaxed);
+    }
+
+    /// Counts one question of where the store stands, and how long its answer took.
+    pub fn probe(&self, took: Duration) {
+        add(&self.probes, 1);
+        add(
+            &self.probes_us,
+            u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+        );
+    }
+
+    /// In Prometheus' text form.
+    pub fn render(&self, now: Instant) -> String {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let plain = [
+            (
+                "sync_connected",
+                "gauge",
+                "Feeds of the store connected now.",
+                &self.connected,
+            ),
+            (
+                "sync_reconnects_total",
+                "counter",
+                "Feeds of the store connected again after a cut.",
+                &self.reconnects,
+            ),
+            (
+                "sync_snapshots_total",
+                "counter",
+                "Partitions of the store read as a whole.",
+                &self.snapshots,
+            ),
+            (
+                "sync_gaps_total",
+                "counter",
+                "Places where a stream of changes was not whole.",
+                &self.gaps,
+            ),
+            (
+                "sync_stale_records_total",
+                "counter",
+                "Records found in an older version than the one held.",
+                &self.stale,
+            ),
+            (
+                "sync_regressions_total",
+                "counter",
+                "Times that the store had lost changes that were applied here.",
+                &self.regressions,
+            ),
+            (
+                "sync_digest_mismatches_total",
+                "counter",
+                "Digests of a partition that were not the store's.",
+                &self.digest_mismatches,
+            ),
+            (
+                "sync_buckets_repaired_total",
+                "counter",
+                "Buckets of which a reading changed something.",
+                &self.buckets_changed,
+            ),
+            (
+                "store_records_missing",
+                "gauge",
+                "Records held here that are not in the store.",
+                &self.missing,
+            ),
+            (
+                "replica_errors_total",
+                "counter",
+                "Failures to write the local replica.",
+                &self.replica_errors,
+            ),
+        ];
+        let mut text = String::with_capacity(4 * 1024);
+        for (name, kind, help, counter) in plain {
+            let _ = writeln!(
+                text,
+                "# HELP keygate_{name} {help}\n# TYPE keygate_{name} {kind}\nkeygate_{name} {}",
+                read(counter)
+            );
+        }
+        text.push_str("# HELP keygate_sync_records_refused_total Records of the store that were refused, by reason.\n");
+        text.push_str("# TYPE keygate_sync_records_refused_total counter\n");
+        for (reason, counter) in REFUSALS.iter().zip(&self.refused) {
+            let _ = writeln!(
+                text,
+                "keygate_sync_records_refused_total{{reason=\"{reason}\"}} {}",
+                read(counter)
+            );
+        }
+        text.push_str("# HELP keygate_replica_age_seconds How old the view in the local replica is; +Inf without one.\n");
+        text.push_str("# TYPE keygate_replica_age_seconds gauge\n");
+        match read(&self.replica_as_of).checked_sub(1) {
+            Some(as_of) => {
+                let as_of = self.started + Duration::from_millis(as_of);
+                let age = now.saturating_duration_since(as_of).as_secs_f64();
+                let _ = writeln!(text, "keygate_replica_age_seconds {age}");
+            }
+            None => text.push_str("keygate_replica_age_seconds +Inf\n"),
+        }
+        text.push_str(
+            "# HELP keygate_probe_seconds How long the store took to say where it stands.\n",
+        );
+        text.push_str("# TYPE keygate_probe_seconds summary\n");
+        let took = Duration::from_micros(read(&self.probes_us)).as_secs_f64();
+        let _ = writeln!(
+            text,
+            "keygate_probe_seconds_sum {took}\nkeygate_probe_seconds_count {}",
+            read(&self.probes)
+        );
+        text
+    }
 }
 
 /// The key table's size and age, set when somebody scrapes.

@@ -1,5 +1,4 @@
-//! The one writer of the key table: snapshot first, then every change in order, and the moment the table was last in
-//! step. It never writes to the store.
+//! The sync of one machine: the file's snapshot first, then every change in order, on one task.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -9,8 +8,8 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::MissedTickBehavior;
 
-use super::{Changes, EmbeddedStore, Store, StoreError};
-use crate::keys::{KeyTable, Partition, Revision};
+use crate::keys::{KeyTable, Revision};
+use crate::store::{Changes, EmbeddedStore, Store, StoreError};
 
 /// How often the table is compared with the store when nothing changes, so that its age stays small.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -18,18 +17,18 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 /// How many changes are read at a time.
 const CHANGES_AT_ONCE: usize = 1_000;
 
-/// The running sync of one store and one table.
-pub struct Sync {
-    applied: watch::Receiver<Revision>,
+/// The running sync of the embedded store and one table.
+pub(super) struct Single {
+    pub(super) applied: watch::Receiver<Revision>,
     task: JoinHandle<()>,
 }
 
-impl Sync {
+impl Single {
     /// Loads the table before it returns, then keeps it in step on a task that ends with `shutdown`.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn start(
+    pub(super) fn start(
         store: Arc<Store>,
         table: Arc<KeyTable>,
         shutdown: impl Future<Output = ()> + Send + 'static,
@@ -37,7 +36,7 @@ impl Sync {
         let Store::Embedded(embedded) = &*store else {
             return Err(StoreError::NotNow {
                 server: "Redis".to_owned(),
-                why: "no node follows it yet".to_owned(),
+                why: "a fleet's store is followed by threads of its own".to_owned(),
             });
         };
         // Subscribed before the snapshot: a change between the two wakes the task.
@@ -75,33 +74,10 @@ impl Sync {
         Ok(Self { applied, task })
     }
 
-    /// What the table has applied, to wait for.
-    pub fn applied(&self) -> AppliedChanges {
-        AppliedChanges {
-            applied: self.applied.clone(),
-        }
-    }
-
     /// Waits until the task has ended.
-    pub async fn ended(self) {
+    pub(super) async fn ended(self) {
         // The only errors are a panic, which was reported where it happened, and a runtime going away.
         let _ = self.task.await;
-    }
-}
-
-/// What the table has applied. Cheap to clone.
-#[derive(Clone)]
-pub struct AppliedChanges {
-    applied: watch::Receiver<Revision>,
-}
-
-impl AppliedChanges {
-    /// Waits until the table has applied this change of this partition. Returns whether it has: not when the sync ended
-    /// before.
-    pub async fn wait_for(&mut self, _partition: Partition, revision: Revision) -> bool {
-        // The embedded store has one revision for all partitions.
-        let applied = self.applied.wait_for(|applied| *applied >= revision).await;
-        applied.is_ok()
     }
 }
 
@@ -117,7 +93,7 @@ fn load(store: &EmbeddedStore, table: &KeyTable) -> Result<Revision, StoreError>
 }
 
 /// Applies what changed since `position`, and returns the position it leads to.
-pub(super) fn catch_up(
+pub(in crate::store) fn catch_up(
     store: &EmbeddedStore,
     table: &KeyTable,
     mut position: Revision,
