@@ -9,7 +9,9 @@ mod following;
 pub mod heard;
 pub mod held;
 pub mod join;
+pub mod loading;
 mod repair;
+pub mod replica;
 mod single;
 
 use std::future::Future;
