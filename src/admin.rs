@@ -18,7 +18,7 @@ use tower::limit::GlobalConcurrencyLimitLayer;
 use crate::drain::Signal;
 use crate::keys::KeyTable;
 use crate::keys::usage::UsageCounts;
-use crate::telemetry::{self, UsageCounters, WorkerCounters};
+use crate::telemetry::{self, SyncCounters, UsageCounters, WorkerCounters};
 
 /// The most requests answered at once; scrapers and probes are few.
 const REQUESTS_AT_ONCE: usize = 32;
@@ -31,6 +31,8 @@ pub struct Views {
     pub counters: Vec<Arc<WorkerCounters>>,
     /// The uses of keys that wait, and what has become of the others.
     pub usage: (Arc<UsageCounts>, Arc<UsageCounters>),
+    /// What a node of a fleet counts as it follows the store.
+    pub sync: Option<Arc<SyncCounters>>,
     /// The configuration in effect, secrets shown as set or not set.
     pub config: serde_json::Value,
     /// The age beyond which no request is decided any more.
@@ -88,7 +90,9 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
         );
     });
     let (uses, flushes) = &admin.views.usage;
+    let sync = admin.views.sync.as_ref();
     let text = admin.recorder.handle().render()
+        + &sync.map_or_else(String::new, |sync| sync.render(Instant::now()))
         + &telemetry::render(&admin.views.counters)
         + &telemetry::usage(flushes, uses.len());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()

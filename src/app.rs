@@ -11,22 +11,25 @@ use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use uuid::Uuid;
 
 use crate::admin;
 use crate::config::{self, Config};
 use crate::control::KeyService;
 use crate::control::socket::ControlSocket;
-use crate::drain::{self, Trigger};
+use crate::drain::{self, Signal, Trigger};
 use crate::keys::KeyTable;
 use crate::keys::secret::LateFingerprinter;
 use crate::keys::usage::UsageCounts;
 pub use crate::proxy::record::{RequestRecord, decision_word, method_word};
 use crate::proxy::recorder::{Onlooker, Sink};
 use crate::proxy::{self, Proxy, StartError};
-use crate::store::sync::Sync;
+use crate::store::sync::fleet::Settings;
+use crate::store::sync::view::FleetView;
+use crate::store::sync::{Node, Sync};
 use crate::store::usage::UsageFlusher;
-use crate::store::{self, StoreError};
-use crate::telemetry::UsageCounters;
+use crate::store::{self, Store, StoreError};
+use crate::telemetry::{SyncCounters, UsageCounters};
 
 /// How often a drain looks whether the last request has ended.
 const DRAIN_LOOK: Duration = Duration::from_millis(10);
@@ -154,8 +157,11 @@ impl App {
         if let Some(known) = store.fingerprinter() {
             fingerprinter.learn(known);
         }
-        let table = Arc::new(KeyTable::new(Instant::now()));
-        let sync = Sync::start(Arc::clone(&store), Arc::clone(&table), ends())?;
+        let Synced {
+            table,
+            sync,
+            counters: sync_counters,
+        } = start_sync(config, &store, &fingerprinter, &rest_ends).await?;
         let (usage, usage_counters) = (
             Arc::new(UsageCounts::default()),
             Arc::new(UsageCounters::default()),
@@ -200,6 +206,7 @@ impl App {
             table,
             counters: proxy.counters.clone(),
             usage: (usage, usage_counters),
+            sync: sync_counters,
             config: config::describe(config),
             serve_stale_for: config.view.serve_stale_for_intake,
             draining,
@@ -259,6 +266,93 @@ impl App {
         let _ = self.operator.await;
         all_ended
     }
+}
+
+/// The table, and what keeps it in step.
+struct Synced {
+    table: Arc<KeyTable>,
+    sync: Sync,
+    /// A fleet's.
+    counters: Option<Arc<SyncCounters>>,
+}
+
+/// Loads the table: from the file, or from the replica of what the fleet shares.
+async fn start_sync(
+    config: &Config,
+    store: &Arc<Store>,
+    fingerprinter: &Arc<LateFingerprinter>,
+    ends: &Signal,
+) -> Result<Synced, AppError> {
+    let Store::Redis(fleet) = &**store else {
+        let table = Arc::new(KeyTable::new(Instant::now()));
+        let mut signal = ends.clone();
+        let ended = async move { signal.ordered().await };
+        let sync = Sync::start(Arc::clone(store), Arc::clone(&table), ended)?;
+        return Ok(Synced {
+            table,
+            sync,
+            counters: None,
+        });
+    };
+    let thread = |error| AppError::Io {
+        what: "cannot start a thread".to_owned(),
+        error,
+    };
+    let replica = config.store.replica();
+    let (loading, path) = (Arc::clone(fleet), replica.clone());
+    let view = tokio::task::spawn_blocking(move || FleetView::load(&loading, &path));
+    let view = view
+        .await
+        .map_err(|error| thread(io::Error::other(error)))??;
+    if let Some(known) = &view.fingerprinter {
+        fingerprinter.learn(known.clone());
+    }
+    let table = Arc::clone(&view.table);
+    let counters = Arc::new(SyncCounters::new(Instant::now()));
+    let settings = Settings {
+        replica,
+        node: Node {
+            id: node_id(&config.store.data_dir),
+            name: node_name(config),
+            address: config.listen.address.to_string(),
+            serves_stale_for: config
+                .view
+                .serve_stale_for_intake
+                .max(config.view.serve_stale_for_api),
+        },
+        fingerprinter: Arc::clone(fingerprinter),
+        counters: Arc::clone(&counters),
+    };
+    let sync = Sync::follow(Arc::clone(fleet), view, settings, ends.clone()).map_err(thread)?;
+    Ok(Synced {
+        table,
+        sync,
+        counters: Some(counters),
+    })
+}
+
+/// What tells this node from every other one, for as long as it has its folder: a node that was killed and is back is not
+/// waited for as if it were two.
+fn node_id(folder: &Path) -> Uuid {
+    let file = folder.join("node.id");
+    let known = std::fs::read_to_string(&file).ok();
+    known
+        .and_then(|text| Uuid::try_parse(text.trim()).ok())
+        .unwrap_or_else(|| {
+            let id = Uuid::new_v4();
+            // Where nothing can be written it is another node at the next start.
+            let _ = std::fs::write(&file, format!("{id}\n"));
+            id
+        })
+}
+
+/// What lists of nodes call this one.
+fn node_name(config: &Config) -> String {
+    let configured = config.store.redis.node_name.clone();
+    configured.unwrap_or_else(|| {
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        host.trim().to_owned()
+    })
 }
 
 fn sink(config: &Config, records: Records) -> Sink {
