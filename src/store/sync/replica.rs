@@ -18,6 +18,15 @@ use crate::store::StoreError;
 use crate::store::root_key::{io_error, new_private_file, parent};
 use crate::store::seal::{bucket_of, open, term};
 
+/// How a save is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// So that a file which a killed process leaves is opened at once.
+    Ready,
+    /// So that it is done soon. A file left after it is read as a whole before it is opened, so another save is to follow.
+    Urgent,
+}
+
 /// Raised by a change that older versions cannot read.
 pub(super) const LAYOUT: u32 = 1;
 
@@ -140,7 +149,7 @@ impl Replica {
         transaction.commit()?;
         let none = [0; PARTITIONS];
         let mut replica = Self::opened(path, database, keyring.sealer(), identity, none);
-        replica.save(&[], &[Revision(0); PARTITIONS], None)?;
+        replica.save(&[], &[Revision(0); PARTITIONS], None, Pace::Ready)?;
         fs::rename(&aside, path).map_err(io_error(path))?;
         let folder = parent(path);
         fs::File::open(folder)
@@ -164,12 +173,13 @@ impl Replica {
         changes: &[Change],
         positions: &[Revision; PARTITIONS],
         as_of: Option<Timestamp>,
+        pace: Pace,
     ) -> Result<(), StoreError> {
         let database = match self.database.take() {
             Some(database) => database,
             None => engine().open(&self.path)?,
         };
-        self.digests = self.write(&database, changes, positions, as_of)?;
+        self.digests = self.write(&database, changes, positions, as_of, pace)?;
         self.database = Some(database);
         Ok(())
     }
@@ -181,6 +191,7 @@ impl Replica {
         changes: &[Change],
         positions: &[Revision; PARTITIONS],
         as_of: Option<Timestamp>,
+        pace: Pace,
     ) -> Result<[u64; PARTITIONS], StoreError> {
         let mut digests = self.digests;
         // In their order in the file; the versions of one record stay in theirs.
@@ -191,8 +202,7 @@ impl Replica {
         filed.sort_by_key(|(field, _)| *field);
         let mut transaction = database.begin_write()?;
         transaction.set_durability(Durability::Immediate)?;
-        // Otherwise a file that a killed process left is read as a whole before it can be opened.
-        transaction.set_quick_repair(true);
+        transaction.set_quick_repair(pace == Pace::Ready);
         {
             let mut newest = transaction.open_table(NEWEST)?;
             let mut revoking = transaction.open_table(REVOKING)?;
@@ -339,7 +349,7 @@ mod tests {
             .collect();
         let positions = [Revision(50); PARTITIONS];
         replica
-            .save(&changes, &positions, Some(Timestamp(4_000)))
+            .save(&changes, &positions, Some(Timestamp(4_000)), Pace::Ready)
             .unwrap();
         assert!(matches!(folder.load(), Err(Refused::InUse)));
         drop(replica);
@@ -377,7 +387,7 @@ mod tests {
             for key in order {
                 let change = folder.change(Record::Key(key.clone()));
                 replica
-                    .save(&[change], &[Revision(9); PARTITIONS], None)
+                    .save(&[change], &[Revision(9); PARTITIONS], None, Pace::Ready)
                     .unwrap();
             }
             drop(replica);
@@ -428,7 +438,7 @@ mod tests {
             .collect();
         let positions = [Revision(41); PARTITIONS];
         replica
-            .save(&changes, &positions, Some(Timestamp(9_000)))
+            .save(&changes, &positions, Some(Timestamp(9_000)), Pace::Ready)
             .unwrap();
         drop(replica);
         let whole = fs::read(folder.path()).unwrap();
@@ -487,7 +497,7 @@ mod tests {
             }
             let began = Instant::now();
             replica
-                .save(&changes, &positions, Some(Timestamp(9_000)))
+                .save(&changes, &positions, Some(Timestamp(9_000)), Pace::Ready)
                 .unwrap();
             saving += began.elapsed();
         }
@@ -495,7 +505,7 @@ mod tests {
         let one = folder.change(Record::Key(revoked(first, 1_000_001)));
         let began = Instant::now();
         replica
-            .save(&[one], &positions, Some(Timestamp(9_000)))
+            .save(&[one], &positions, Some(Timestamp(9_000)), Pace::Urgent)
             .unwrap();
         let flushed = began.elapsed();
         // As a killed process leaves it.
