@@ -33,7 +33,7 @@ use crate::store::{BUSY, Field, Model, field_of, partition_of};
 
 const SEEDS: u64 = 1_000;
 const NODES: usize = 3;
-const STEPS: usize = 120;
+const STEPS: usize = 80;
 
 /// One run.
 struct Run {
@@ -44,6 +44,8 @@ struct Run {
     model: Model,
     nodes: Vec<Node>,
     keys: Vec<Fingerprint>,
+    /// Whether what happens is written down.
+    is_told: bool,
     log: Vec<String>,
 }
 
@@ -66,12 +68,13 @@ impl Run {
             model: Model::new(sealer, now),
             nodes,
             keys: Vec::new(),
+            is_told: is_replay(),
             log: Vec::new(),
         }
     }
 
     fn say(&mut self, what: impl FnOnce() -> String) {
-        if is_replay() {
+        if self.is_told {
             let at = self.now.duration_since(self.started).as_millis();
             self.log.push(format!("{at:>7} {}", what()));
         }
@@ -372,6 +375,9 @@ impl Run {
     }
 
     fn tell(&mut self, node: usize) {
+        if !self.is_told {
+            return;
+        }
         let traced = std::mem::take(&mut self.nodes[node].trace);
         for line in traced {
             if !line.contains("partition: Partition(")
@@ -455,9 +461,9 @@ impl Run {
             node.lagging = None;
         }
         let mut asked = Vec::new();
-        for round in 0..100 {
-            let is_long = (40..85).contains(&round);
-            self.now += Duration::from_millis(if is_long { 4_000 } else { 250 });
+        for round in 0..60 {
+            let is_long = (16..50).contains(&round);
+            self.now += Duration::from_millis(if is_long { 5_000 } else { 250 });
             if round == 8 {
                 for busy in BUSY {
                     let id = Uuid::from_bytes(self.id(busy));
@@ -478,7 +484,7 @@ impl Run {
                     self.judge(node);
                 }
             }
-            if round == 50 {
+            if round == 24 {
                 asked = self.nodes.iter().map(|node| node.asked).collect();
             }
         }

@@ -16,7 +16,7 @@ pub enum Place {
     /// Under an id.
     Field(Partition, Option<RecordKind>, [u8; 16]),
     /// In the node's own replica, under an id.
-    Replica(RecordKind, [u8; 16]),
+    Replica(Option<RecordKind>, [u8; 16]),
 }
 
 /// Why a record was refused.
@@ -144,7 +144,7 @@ impl fmt::Display for Place {
             Self::Replica(kind, id) => write!(
                 f,
                 "the {} {} in this node's replica",
-                noun(Some(*kind)),
+                noun(*kind),
                 Uuid::from_bytes(*id)
             ),
         }

@@ -1,18 +1,17 @@
-//! The threads that listen to the store: one feed and one prober for each plan. They judge nothing; everything goes through
-//! one bounded channel to the one writer.
+//! The threads that listen to the store, one for each plan. They judge nothing; everything goes through one bounded channel
+//! to the one writer. Those that ask where the store stands are in `probers`.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::heard::{Ask, Heard, Probed};
+use super::heard::{Ask, Heard};
 use crate::keys::{KeyTable, PARTITIONS, Partition, Revision};
 use crate::store::redis::feed::{Feed, Plan};
-use crate::store::redis::probe::{Prober, Report};
 use crate::store::{FleetStore, StoreError};
 use crate::telemetry::{SyncCounters, add};
 
@@ -22,16 +21,21 @@ const FEED_WAIT: Duration = Duration::from_millis(500);
 /// How long a feed waits for what it is asked first, before it waits for changes.
 const FIRST_ASK: Duration = Duration::from_millis(100);
 
+/// Within what time changes are read while buckets are.
+const READ_WITHIN: Duration = Duration::from_millis(10);
+
+/// How long a partition is left out of a feed whose stream is something else.
+const LEAVE_OUT: Duration = Duration::from_secs(30);
+
 /// How many records go through the channel at a time.
 const RECORDS_AT_ONCE: usize = 500;
-
-/// How often it is asked where the store stands, and how soon again after a revocation.
-const PROBE_EVERY: Duration = Duration::from_secs(1);
-const PROBE_AGAIN: Duration = Duration::from_millis(20);
 
 /// The waits before a connection is tried again, each a random part of the next.
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(1);
+
+/// The word for a store that cannot be followed.
+pub(super) const AWAY: &str = "away";
 
 /// What the threads tell the writer.
 pub(super) enum Message {
@@ -76,14 +80,14 @@ pub struct Node {
 }
 
 /// The writer has ended.
-struct Over;
+pub(super) struct Over;
 
 impl Common {
-    fn say(&self, message: Message) -> Result<(), Over> {
+    pub(super) fn say(&self, message: Message) -> Result<(), Over> {
         self.writer.send(message).map_err(|_| Over)
     }
 
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         self.is_over.load(Ordering::Acquire)
     }
 
@@ -100,27 +104,8 @@ impl Common {
         }
     }
 
-    fn trouble(&self, error: &StoreError) -> Result<(), Over> {
-        self.say(Message::Trouble("away", error.to_string()))
-    }
-
-    fn report(&self, now: Instant, solid: &[Revision; PARTITIONS], stopped: bool) -> Report {
-        let age = self.table.view(now).map(|view| view.age);
-        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        let lease = age.map_or(Duration::ZERO, |age| {
-            self.node.serves_stale_for.saturating_sub(age)
-        });
-        Report {
-            node_id: self.node.id,
-            node_name: self.node.name.clone(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            address: self.node.address.clone(),
-            positions: *solid,
-            age_ms: age.map_or(u64::MAX, ms),
-            lease_ms: if stopped { 0 } else { ms(lease) },
-            keys: u64::try_from(self.table.keys_len()).unwrap_or(u64::MAX),
-            stopped,
-        }
+    pub(super) fn trouble(&self, error: &StoreError) -> Result<(), Over> {
+        self.say(Message::Trouble(AWAY, error.to_string()))
     }
 }
 
@@ -128,6 +113,9 @@ impl Common {
 struct Reader {
     feed: Feed,
     cursors: [Revision; PARTITIONS],
+    read_at: Instant,
+    /// Until when it leaves out partitions whose stream is something else.
+    leaves_out_until: Option<Instant>,
 }
 
 /// Follows one plan until the end.
@@ -139,11 +127,16 @@ pub(super) fn follow(
 ) {
     let mut tries = 0;
     let mut was_connected = false;
+    let mut readable = plan.clone();
+    let mut leaves_out_until = None;
     while !common.is_over() {
+        if leaves_out_until.is_none_or(|until| until <= Instant::now()) {
+            (readable, leaves_out_until) = (plan.clone(), None);
+        }
         let opened = common
             .store
             .reach()
-            .and_then(|store| Feed::open(store, plan));
+            .and_then(|store| Feed::open(store, &readable));
         let error = match opened {
             Err(error) => error,
             Ok(feed) => {
@@ -152,7 +145,12 @@ pub(super) fn follow(
                     add(&common.counters.reconnects, 1);
                 }
                 was_connected = true;
-                let mut reader = Reader { feed, cursors };
+                let mut reader = Reader {
+                    feed,
+                    cursors,
+                    read_at: Instant::now(),
+                    leaves_out_until,
+                };
                 let ended = read_on(common, &mut reader, asks, &mut tries);
                 cursors = reader.cursors;
                 common.counters.connected.fetch_sub(1, Ordering::Relaxed);
@@ -161,30 +159,67 @@ pub(super) fn follow(
                 let cut = Heard::Cut {
                     partitions: plan.partitions.clone(),
                 };
+                if matches!(ended, Ended::Over) || common.say(Message::Heard(cut)).is_err() {
+                    return;
+                }
                 match ended {
-                    Ended::Failed(error) if common.say(Message::Heard(cut)).is_ok() => error,
-                    Ended::Failed(_) | Ended::Over => return,
+                    Ended::Failed(error) => error,
+                    Ended::Over | Ended::Again => continue,
                 }
             }
         };
         if common.trouble(&error).is_err() {
             return;
         }
+        if matches!(error, StoreError::Damaged { .. }) {
+            readable = readable_part(common, plan, &cursors);
+            leaves_out_until = Some(Instant::now() + LEAVE_OUT);
+        }
         common.rest(&mut tries);
         resolve_again(common);
     }
 }
 
+/// The part of a plan whose streams can be read: something else under the name of one must not cost the others. All of it
+/// when that is not how it is.
+fn readable_part(common: &Common, plan: &Plan, cursors: &[Revision; PARTITIONS]) -> Plan {
+    let is_readable = |partition: &Partition| {
+        let one = Plan {
+            partitions: vec![*partition],
+        };
+        let store = common.store.reach();
+        let read = store
+            .and_then(|store| Feed::open(store, &one))
+            .and_then(|mut feed| feed.read(cursors, Duration::ZERO));
+        !matches!(read, Err(StoreError::Damaged { .. }))
+    };
+    let readable: Vec<Partition> = plan
+        .partitions
+        .iter()
+        .copied()
+        .filter(is_readable)
+        .collect();
+    if readable.is_empty() {
+        return plan.clone();
+    }
+    Plan {
+        partitions: readable,
+    }
+}
+
 /// Whoever was the master may not be it any more.
-fn resolve_again(common: &Common) {
+pub(super) fn resolve_again(common: &Common) {
     if let Some(store) = common.store.reached() {
         // The next connection says what is wrong, if it still is.
         let _ = store.plans();
     }
 }
 
-enum Ended {
+/// How a connection ended.
+pub(super) enum Ended {
     Failed(StoreError),
+    /// On a new connection, for no fault of the old one.
+    Again,
     Over,
 }
 
@@ -211,6 +246,12 @@ fn read_on(common: &Common, reader: &mut Reader, asks: &Receiver<Ask>, tries: &m
             }
             reader.next(common, FEED_WAIT)?;
             *tries = 0;
+            if reader
+                .leaves_out_until
+                .is_some_and(|until| until <= Instant::now())
+            {
+                return Err(Ended::Again);
+            }
             ask = match asks.try_recv() {
                 Ok(asked) => Some(asked),
                 Err(TryRecvError::Empty) if !common.is_over() => None,
@@ -228,7 +269,9 @@ fn read_on(common: &Common, reader: &mut Reader, asks: &Receiver<Ask>, tries: &m
 impl Reader {
     /// Reads the next changes. Returns whether there were any.
     fn next(&mut self, common: &Common, wait: Duration) -> Result<bool, Ended> {
-        let entries = self.feed.read(&self.cursors, wait)?;
+        let read = self.feed.read(&self.cursors, wait);
+        self.read_at = Instant::now();
+        let entries = read?;
         if entries.is_empty() {
             return Ok(false);
         }
@@ -281,10 +324,17 @@ impl Reader {
     ) -> Result<(), Ended> {
         for bucket in buckets {
             self.bucket(common, partition, bucket)?;
-            // Changes do not wait for a snapshot, the revocations among them least of all.
-            self.next(common, Duration::ZERO)?;
             if common.is_over() {
                 return Err(Ended::Over);
+            }
+            // Changes do not wait for a snapshot, the revocations among them least of all.
+            if self.read_at.elapsed() < READ_WITHIN {
+                continue;
+            }
+            match self.next(common, Duration::ZERO) {
+                // Something else is under the name of a stream; that says nothing about the records.
+                Ok(_) | Err(Ended::Failed(StoreError::Damaged { .. })) => {}
+                Err(ended) => return Err(ended),
             }
         }
         common.say(Message::Heard(Heard::Ended { partition }))?;
@@ -324,68 +374,5 @@ impl Reader {
         }
         say(stored, true);
         if is_heard { Ok(()) } else { Err(Ended::Over) }
-    }
-}
-
-/// Asks one plan's master where the store stands, every second and when nudged, until the end.
-pub(super) fn probe(common: &Common, plan: &Plan, nudges: &Receiver<()>) {
-    let mut tries = 0;
-    while !common.is_over() {
-        let opened = common
-            .store
-            .reach()
-            .and_then(|store| Prober::open(store, plan));
-        let error = match opened {
-            Err(error) => error,
-            Ok(mut prober) => match probe_on(common, &mut prober, nudges, &mut tries) {
-                Ended::Failed(error) => error,
-                Ended::Over => {
-                    let now = Instant::now();
-                    let solid = common.progress().solid;
-                    // The last word of a node. Without it its lease runs out by itself.
-                    let _ = prober.report(&common.report(now, &solid, true));
-                    return;
-                }
-            },
-        };
-        if common.trouble(&error).is_err() {
-            return;
-        }
-        common.rest(&mut tries);
-        resolve_again(common);
-    }
-}
-
-impl Common {
-    fn progress(&self) -> Progress {
-        *self.progress.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn probe_on(common: &Common, prober: &mut Prober, nudges: &Receiver<()>, tries: &mut u32) -> Ended {
-    loop {
-        let progress = common.progress();
-        let sent_at = Instant::now();
-        let report = common.report(sent_at, &progress.solid, false);
-        let probe = match prober.report(&report) {
-            Ok(probe) => probe,
-            Err(error) => return error.into(),
-        };
-        common.counters.probe(sent_at.elapsed());
-        *tries = 0;
-        let probed = Heard::Probed(Probed {
-            sent_at,
-            applied: progress.certain,
-            tails: probe.tails,
-        });
-        if common.say(Message::Heard(probed)).is_err() {
-            return Ended::Over;
-        }
-        thread::sleep(PROBE_AGAIN.saturating_sub(sent_at.elapsed()));
-        let wait = PROBE_EVERY.saturating_sub(sent_at.elapsed());
-        match nudges.recv_timeout(wait) {
-            Ok(()) | Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return Ended::Over,
-        }
     }
 }

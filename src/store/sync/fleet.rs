@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{oneshot, watch};
 
-use super::feeds::{Common, Message, Node, Progress, follow, probe};
+use super::feeds::{AWAY, Common, Message, Node, Progress, follow};
 use super::follower::{Change, Follower};
 use super::heard::{Ask, Heard};
 use super::keeper::{Extent, Keeper, Maker};
+use super::probers::probe;
 use super::view::FleetView;
 use crate::drain::Signal;
 use crate::keys::keyring::Keyring;
@@ -93,14 +94,23 @@ impl Fleet {
 #[derive(Default)]
 pub(super) struct Speaker {
     said: HashMap<&'static str, Instant>,
+    is_away: bool,
 }
 
 impl Speaker {
+    /// The store is followed again, if it was away.
+    fn back(&mut self) {
+        if std::mem::take(&mut self.is_away) {
+            self.say("back", "the store is followed again");
+        }
+    }
+
     #[expect(
         clippy::print_stderr,
         reason = "the process' own troubles go where its supervisor reads"
     )]
     pub(super) fn say(&mut self, word: &'static str, text: &str) {
+        self.is_away |= word == AWAY;
         let now = Instant::now();
         let said = self.said.get(word);
         if said.is_none_or(|said| now.duration_since(*said) >= SAY_EVERY) {
@@ -226,7 +236,7 @@ impl Writer {
         while !self.ends.is_ordered() {
             match self.messages.recv_timeout(LOOK_AROUND) {
                 Ok(Message::Heard(heard)) => self.hear(heard),
-                Ok(Message::Ready) => {}
+                Ok(Message::Ready) => speaker.back(),
                 Ok(Message::Trouble(word, text)) => speaker.say(word, &text),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -366,7 +376,7 @@ fn reach<'s>(
     while !ends.is_ordered() {
         match attempt() {
             Ok(found) => return Some(found),
-            Err(error) => speaker.say("away", &error.to_string()),
+            Err(error) => speaker.say(AWAY, &error.to_string()),
         }
         common.rest(&mut tries);
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use uuid::Uuid;
 
 use super::follower::Change;
-use super::replica::Replica;
+use super::replica::{Pace, Replica};
 use crate::keys::keyring::Keyring;
 use crate::keys::{PARTITIONS, Revision, Timestamp};
 use crate::store::{FleetStore, StoreError};
@@ -207,12 +207,18 @@ impl Work {
             if is_over || is_due || is_full || done.is_some() {
                 last_save = now;
                 due = None;
-                match self.save() {
+                let pace = if done.is_some() {
+                    Pace::Urgent
+                } else {
+                    Pace::Ready
+                };
+                match self.save(pace) {
                     Ok(()) => {
                         failed_at = None;
                         if let Some(done) = done {
                             // Whoever waited may have lost patience.
                             let _ = done.try_send(());
+                            due = Some(now + SAVE_WITHIN);
                         }
                     }
                     Err(error) => {
@@ -241,7 +247,7 @@ impl Work {
         self.latest = Some(extent);
     }
 
-    fn save(&mut self) -> Result<(), StoreError> {
+    fn save(&mut self, pace: Pace) -> Result<(), StoreError> {
         let Some(latest) = self.latest else {
             return Ok(());
         };
@@ -263,7 +269,7 @@ impl Work {
                 none.insert(Replica::make(path, store.root_key(), keyring, *identity)?)
             }
         };
-        replica.save(&self.changes, &positions, as_of)?;
+        replica.save(&self.changes, &positions, as_of, pace)?;
         self.changes = Vec::new();
         self.saved = (positions, as_of);
         if let Some(in_step) = latest.in_step.filter(|_| !self.is_frozen) {

@@ -15,7 +15,7 @@ use super::alarm::{Place, Why};
 use super::held::Held;
 use super::replica::{
     Field, LAYOUT, META, META_LAYOUT, META_STATE, NEWEST, REVOKING, Replica, STATE_PURPOSE, State,
-    engine, field, ring_of,
+    engine, field_of, ring_of,
 };
 use crate::keys::keyring::{Keyring, Sealer};
 use crate::keys::secret::RootKey;
@@ -206,13 +206,18 @@ fn read_meta(reading: &ReadTransaction, root_key: &RootKey) -> Result<(Keyring, 
     Ok((keyring, state.ok_or(Refused::Damaged("state"))?))
 }
 
-/// The two halves of the ids, for two threads.
+/// The two halves of the partitions, for two threads.
 enum Half {
     First,
     Second,
 }
 
-const MIDDLE: u8 = 0x80;
+/// The first field of the second half.
+const MIDDLE: Field = {
+    let mut field = [0; 19];
+    field[0] = PARTITIONS as u8 / 2;
+    field
+};
 
 /// Puts one half of a table's records into the key table. Two threads may: no record is in both halves.
 fn read_records(
@@ -223,46 +228,25 @@ fn read_records(
     held: &mut Held,
     mut digests: Option<&mut [u64; PARTITIONS]>,
 ) -> Result<(), Refused> {
-    // Orgs and users come first, as far as one half goes, so that a key rarely is there before its owner.
-    for kind in [RecordKind::Org, RecordKind::User, RecordKind::Key] {
-        let middle = bound(kind, MIDDLE, 0);
-        let range = match half {
-            Half::First => records.range(bound(kind, 0, 0)..middle)?,
-            Half::Second => records.range(middle..=bound(kind, 0xff, 0xff))?,
-        };
-        for entry in range {
-            let (at, sealed) = entry?;
-            let id = id_of(&at.value());
-            let refused = |why| Refused::Record(Place::Replica(kind, id), why);
-            let record = open(sealer, sealed.value()).map_err(|why| refused(Why::Unsealed(why)))?;
-            if record.kind() != kind || record.id_bytes() != id {
-                return Err(refused(Why::Misplaced));
-            }
-            let partition = record.partition().ok_or_else(|| refused(Why::Misplaced))?;
-            let revision = record.revision();
-            if let Some(digests) = &mut digests
-                && let Some(digest) = digests.get_mut(partition.index())
-            {
-                *digest ^= term(kind, id, revision);
-            }
-            held.note(partition, kind, id, revision, table.apply(record));
+    let range = match half {
+        Half::First => records.range(..MIDDLE)?,
+        Half::Second => records.range(MIDDLE..)?,
+    };
+    for entry in range {
+        let (at, sealed) = entry?;
+        let at = at.value();
+        let [_, _, kind, id @ ..] = at;
+        let refused = |why| Refused::Record(Place::Replica(RecordKind::of_byte(kind), id), why);
+        let record = open(sealer, sealed.value()).map_err(|why| refused(Why::Unsealed(why)))?;
+        let partition = record.partition().filter(|_| field_of(&record) == Some(at));
+        let partition = partition.ok_or_else(|| refused(Why::Misplaced))?;
+        let (kind, revision) = (record.kind(), record.revision());
+        if let Some(digests) = &mut digests
+            && let Some(digest) = digests.get_mut(partition.index())
+        {
+            *digest ^= term(kind, id, revision);
         }
+        held.note(partition, kind, id, revision, table.apply(record));
     }
     Ok(())
-}
-
-fn bound(kind: RecordKind, first: u8, rest: u8) -> Field {
-    let mut id = [rest; 16];
-    if let Some(byte) = id.first_mut() {
-        *byte = first;
-    }
-    field(kind, id)
-}
-
-fn id_of(field: &Field) -> [u8; 16] {
-    let mut id = [0; 16];
-    for (to, from) in id.iter_mut().zip(field.iter().skip(1)) {
-        *to = *from;
-    }
-    id
 }

@@ -13,6 +13,7 @@ pub mod held;
 pub mod join;
 mod keeper;
 pub mod loading;
+mod probers;
 mod repair;
 pub mod replica;
 mod single;

@@ -1,0 +1,99 @@
+//! The threads that ask where the store stands, and report how far this node is: one for each plan. What the answers mean is
+//! for the follower to say.
+
+use std::sync::PoisonError;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::feeds::{Common, Ended, Message, Progress, resolve_again};
+use super::heard::{Heard, Probed};
+use crate::keys::{PARTITIONS, Revision};
+use crate::store::redis::feed::Plan;
+use crate::store::redis::probe::{Prober, Report};
+
+/// How often it is asked where the store stands, and how soon again after a revocation.
+const PROBE_EVERY: Duration = Duration::from_secs(1);
+const PROBE_AGAIN: Duration = Duration::from_millis(20);
+
+/// Asks one plan's master where the store stands, every second and when nudged, until the end.
+pub(super) fn probe(common: &Common, plan: &Plan, nudges: &Receiver<()>) {
+    let mut tries = 0;
+    while !common.is_over() {
+        let opened = common
+            .store
+            .reach()
+            .and_then(|store| Prober::open(store, plan));
+        let error = match opened {
+            Err(error) => error,
+            Ok(mut prober) => match probe_on(common, &mut prober, nudges, &mut tries) {
+                Ended::Failed(error) => error,
+                Ended::Over | Ended::Again => {
+                    let now = Instant::now();
+                    let solid = common.progress().solid;
+                    // The last word of a node. Without it its lease runs out by itself.
+                    let _ = prober.report(&common.report(now, &solid, true));
+                    return;
+                }
+            },
+        };
+        if common.trouble(&error).is_err() {
+            return;
+        }
+        common.rest(&mut tries);
+        resolve_again(common);
+    }
+}
+
+fn probe_on(common: &Common, prober: &mut Prober, nudges: &Receiver<()>, tries: &mut u32) -> Ended {
+    loop {
+        let progress = common.progress();
+        let sent_at = Instant::now();
+        let report = common.report(sent_at, &progress.solid, false);
+        let probe = match prober.report(&report) {
+            Ok(probe) => probe,
+            Err(error) => return error.into(),
+        };
+        common.counters.probe(sent_at.elapsed());
+        *tries = 0;
+        let probed = Heard::Probed(Probed {
+            sent_at,
+            applied: progress.certain,
+            tails: probe.tails,
+        });
+        if common.say(Message::Heard(probed)).is_err() {
+            return Ended::Over;
+        }
+        thread::sleep(PROBE_AGAIN.saturating_sub(sent_at.elapsed()));
+        let wait = PROBE_EVERY.saturating_sub(sent_at.elapsed());
+        match nudges.recv_timeout(wait) {
+            Ok(()) | Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Ended::Over,
+        }
+    }
+}
+
+impl Common {
+    fn progress(&self) -> Progress {
+        *self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn report(&self, now: Instant, solid: &[Revision; PARTITIONS], stopped: bool) -> Report {
+        let age = self.table.view(now).map(|view| view.age);
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let lease = age.map_or(Duration::ZERO, |age| {
+            self.node.serves_stale_for.saturating_sub(age)
+        });
+        Report {
+            node_id: self.node.id,
+            node_name: self.node.name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            address: self.node.address.clone(),
+            positions: *solid,
+            age_ms: age.map_or(u64::MAX, ms),
+            lease_ms: if stopped { 0 } else { ms(lease) },
+            keys: u64::try_from(self.table.keys_len()).unwrap_or(u64::MAX),
+            stopped,
+        }
+    }
+}
