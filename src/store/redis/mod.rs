@@ -18,7 +18,7 @@ mod masters;
 mod pool;
 pub mod probe;
 mod records;
-mod rings;
+pub mod rings;
 mod scripts;
 mod transaction;
 mod usage;

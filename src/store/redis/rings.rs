@@ -1,7 +1,7 @@
 //! Under which root keys the store's own keys are wrapped in Redis: one more, so that nodes can change over to it one by
 //! one, and one less when all have. Nothing that was stored changes with it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use redis::Value;
 
@@ -10,6 +10,14 @@ use super::layout::{RING, partition_at, ring_field};
 use crate::keys::Partition;
 use crate::keys::secret::RootKey;
 use crate::store::StoreError;
+
+/// Wrapped keys by name.
+pub type Rings = BTreeMap<String, Vec<u8>>;
+
+/// More than these, and longer ones, no store of ours has.
+const RINGS_MAX: usize = 16;
+const NAME_BYTES_MAX: usize = 64;
+const WRAPPED_BYTES_MAX: usize = 1024;
 
 impl RedisStore {
     /// Lets the store be opened with this root key too.
@@ -30,6 +38,25 @@ impl RedisStore {
                 .on(partition, |link| link.query::<Value>(&command))?;
         }
         Ok(())
+    }
+
+    /// The store's own keys, wrapped under each root key that opens it, by the names they have in the store. For a replica,
+    /// so that it opens with a root key that was added after the node started.
+    ///
+    /// # Errors
+    /// When a master cannot be reached.
+    pub fn rings(&self) -> Result<Rings, StoreError> {
+        let partition = partition_at(0);
+        let mut command = redis::cmd("HGETALL");
+        command.arg(self.layout().meta(partition));
+        let fields: BTreeMap<Vec<u8>, Vec<u8>> =
+            self.servers.on(partition, |link| link.query(&command))?;
+        let rings = fields.into_iter().filter_map(|(name, wrapped)| {
+            let name = String::from_utf8(name).ok()?;
+            let is_ring = name.starts_with(RING) && name.len() <= NAME_BYTES_MAX;
+            (is_ring && wrapped.len() <= WRAPPED_BYTES_MAX).then_some((name, wrapped))
+        });
+        Ok(rings.take(RINGS_MAX).collect())
     }
 
     /// The check values of the root keys that open the store.

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::heard::{Ask, Heard};
 use crate::keys::{KeyTable, PARTITIONS, Partition, Revision};
 use crate::store::redis::feed::{Feed, Plan};
+use crate::store::redis::rings::Rings;
 use crate::store::{FleetStore, StoreError};
 use crate::telemetry::{SyncCounters, add};
 
@@ -43,6 +44,8 @@ pub(super) enum Message {
     Heard(Heard),
     /// A feed is connected, and can be asked.
     Ready,
+    /// The store's wrapped keys, for the replica.
+    Rings(Rings),
     /// Something that an operator should know; the word is the same for all of its kind.
     Trouble(&'static str, String),
 }

@@ -237,6 +237,7 @@ impl Writer {
             match self.messages.recv_timeout(LOOK_AROUND) {
                 Ok(Message::Heard(heard)) => self.hear(heard),
                 Ok(Message::Ready) => speaker.back(),
+                Ok(Message::Rings(rings)) => self.keeper.keep_rings(rings),
                 Ok(Message::Trouble(word, text)) => speaker.say(word, &text),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,

@@ -2,8 +2,8 @@
 //! gone costs the replica's age and nothing else.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -13,6 +13,7 @@ use super::follower::Change;
 use super::replica::{Pace, Replica};
 use crate::keys::keyring::Keyring;
 use crate::keys::{PARTITIONS, Revision, Timestamp};
+use crate::store::redis::rings::Rings;
 use crate::store::{FleetStore, StoreError};
 use crate::telemetry::{SyncCounters, add};
 
@@ -68,6 +69,7 @@ pub(super) struct Maker {
 /// The thread, as its one customer sees it.
 pub(super) struct Keeper {
     orders: SyncSender<Order>,
+    rings: Arc<Mutex<Option<Rings>>>,
     thread: JoinHandle<()>,
     /// Orders were lost: until the next start the file goes no further than it did.
     is_behind: bool,
@@ -86,8 +88,10 @@ impl Keeper {
             Some((replica, written)) => (Some(replica), written),
             None => (None, ([Revision(0); PARTITIONS], None)),
         };
+        let rings = Arc::default();
         let work = Work {
             replica,
+            rings: Arc::clone(&rings),
             maker,
             counters,
             complain: Box::new(complain),
@@ -101,6 +105,7 @@ impl Keeper {
             .spawn(move || work.run(&receiver))?;
         Ok(Self {
             orders,
+            rings,
             thread,
             is_behind: false,
         })
@@ -133,6 +138,11 @@ impl Keeper {
         }
     }
 
+    /// Has the file open with these keys, when it is next written.
+    pub(super) fn keep_rings(&self, rings: Rings) {
+        *self.rings.lock().unwrap_or_else(PoisonError::into_inner) = Some(rings);
+    }
+
     fn order(&mut self, mut order: Order, patience: Duration) -> bool {
         order.is_behind = self.is_behind;
         let until = Instant::now() + patience;
@@ -163,6 +173,7 @@ impl Keeper {
 
 struct Work {
     replica: Option<Replica>,
+    rings: Arc<Mutex<Option<Rings>>>,
     maker: Maker,
     counters: Arc<SyncCounters>,
     complain: Box<dyn Fn(&'static str, String) + Send>,
@@ -270,6 +281,10 @@ impl Work {
             }
         };
         replica.save(&self.changes, &positions, as_of, pace)?;
+        let mut rings = self.rings.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(rings) = rings.take() {
+            replica.save_rings(self.maker.store.root_key(), &rings)?;
+        }
         self.changes = Vec::new();
         self.saved = (positions, as_of);
         if let Some(in_step) = latest.in_step.filter(|_| !self.is_frozen) {

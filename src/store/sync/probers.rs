@@ -8,13 +8,17 @@ use std::time::{Duration, Instant};
 
 use super::feeds::{Common, Ended, Message, Progress, resolve_again};
 use super::heard::{Heard, Probed};
-use crate::keys::{PARTITIONS, Revision};
+use crate::keys::{PARTITIONS, Partition, Revision};
+use crate::store::redis::RedisStore;
 use crate::store::redis::feed::Plan;
 use crate::store::redis::probe::{Prober, Report};
 
 /// How often it is asked where the store stands, and how soon again after a revocation.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 const PROBE_AGAIN: Duration = Duration::from_millis(20);
+
+/// How often the store's wrapped keys are copied, so that the replica opens with a root key that was added meanwhile.
+const RINGS_EVERY: Duration = Duration::from_secs(10);
 
 /// Asks one plan's master where the store stands, every second and when nudged, until the end.
 pub(super) fn probe(common: &Common, plan: &Plan, nudges: &Receiver<()>) {
@@ -26,7 +30,7 @@ pub(super) fn probe(common: &Common, plan: &Plan, nudges: &Receiver<()>) {
             .and_then(|store| Prober::open(store, plan));
         let error = match opened {
             Err(error) => error,
-            Ok(mut prober) => match probe_on(common, &mut prober, nudges, &mut tries) {
+            Ok(mut prober) => match probe_on(common, plan, &mut prober, nudges, &mut tries) {
                 Ended::Failed(error) => error,
                 Ended::Over | Ended::Again => {
                     let now = Instant::now();
@@ -45,8 +49,29 @@ pub(super) fn probe(common: &Common, plan: &Plan, nudges: &Receiver<()>) {
     }
 }
 
-fn probe_on(common: &Common, prober: &mut Prober, nudges: &Receiver<()>, tries: &mut u32) -> Ended {
+fn probe_on(
+    common: &Common,
+    plan: &Plan,
+    prober: &mut Prober,
+    nudges: &Receiver<()>,
+    tries: &mut u32,
+) -> Ended {
+    // The first partition is the one by which a store is recognised.
+    let copies_rings = Partition::all()
+        .next()
+        .is_some_and(|first| plan.partitions.contains(&first));
+    let mut rings_at: Option<Instant> = None;
     loop {
+        if copies_rings && rings_at.is_none_or(|at| at.elapsed() >= RINGS_EVERY) {
+            rings_at = Some(Instant::now());
+            let rings = match common.store.reach().and_then(RedisStore::rings) {
+                Ok(rings) => rings,
+                Err(error) => return error.into(),
+            };
+            if common.say(Message::Rings(rings)).is_err() {
+                return Ended::Over;
+            }
+        }
         let progress = common.progress();
         let sent_at = Instant::now();
         let report = common.report(sent_at, &progress.solid, false);

@@ -15,6 +15,7 @@ use crate::keys::keyring::{Keyring, Sealer};
 use crate::keys::secret::RootKey;
 use crate::keys::{PARTITIONS, Record, Revision, Timestamp};
 use crate::store::StoreError;
+use crate::store::redis::rings::Rings;
 use crate::store::root_key::{io_error, new_private_file, parent};
 use crate::store::seal::{bucket_of, open, term};
 
@@ -180,6 +181,52 @@ impl Replica {
             None => engine().open(&self.path)?,
         };
         self.digests = self.write(&database, changes, positions, as_of, pace)?;
+        self.database = Some(database);
+        Ok(())
+    }
+
+    /// Lets the file open with these wrapped keys, and with no others but the ones that this root key opens.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn save_rings(&mut self, root_key: &RootKey, rings: &Rings) -> Result<(), StoreError> {
+        let database = match self.database.take() {
+            Some(database) => database,
+            None => engine().open(&self.path)?,
+        };
+        let own = ring_of(root_key);
+        let mut transaction = database.begin_write()?;
+        transaction.set_durability(Durability::Immediate)?;
+        let mut is_news = false;
+        {
+            let mut meta = transaction.open_table(META)?;
+            let mut held = Rings::new();
+            for entry in meta.range(META_RING..)? {
+                let (name, wrapped) = entry?;
+                if !name.value().starts_with(META_RING) {
+                    break;
+                }
+                held.insert(name.value().to_owned(), wrapped.value().to_vec());
+            }
+            for name in held
+                .keys()
+                .filter(|name| **name != own && !rings.contains_key(*name))
+            {
+                meta.remove(name.as_str())?;
+                is_news = true;
+            }
+            for (name, wrapped) in rings {
+                if *name != own && held.get(name) != Some(wrapped) {
+                    meta.insert(name.as_str(), wrapped.as_slice())?;
+                    is_news = true;
+                }
+            }
+        }
+        if is_news {
+            transaction.commit()?;
+        } else {
+            transaction.abort()?;
+        }
         self.database = Some(database);
         Ok(())
     }
@@ -524,5 +571,28 @@ mod tests {
             assert_eq!(loaded.table.keys_len(), 1_000_000);
             assert!(took < Duration::from_secs(3), "{took:?}");
         }
+    }
+
+    #[test]
+    fn a_replica_opens_with_the_root_keys_of_the_store_and_with_no_other() {
+        let folder = Folder::new();
+        let added = RootKey::from_hex(&"5c".repeat(32)).unwrap();
+        let ring = |key: &RootKey| (ring_of(key), folder.keyring.wrap(key).unwrap());
+        let clock = (Instant::now(), Timestamp(10_000));
+        let load = |key: &RootKey| Replica::load(&folder.path(), key, Some(OURS), clock);
+        let save = |mut replica: Replica, rings: Rings| {
+            replica.save_rings(&folder.root_key, &rings).unwrap();
+        };
+        let both = Rings::from([ring(&folder.root_key), ring(&added)]);
+        save(folder.make(), both);
+        assert!(load(&added).is_ok());
+
+        let held = folder.load().unwrap().replica;
+        save(held, Rings::from([ring(&folder.root_key)]));
+        assert!(load(&added).is_err());
+        // Whatever a store says: the root key in use goes on opening the file.
+        let held = folder.load().unwrap().replica;
+        save(held, Rings::new());
+        assert!(folder.load().is_ok());
     }
 }
