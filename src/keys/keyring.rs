@@ -21,6 +21,7 @@ const NONCE: usize = 24;
 pub const CODE_BYTES: usize = 16;
 
 /// The keys of one store.
+#[derive(Clone)]
 pub struct Keyring {
     keys: Zeroizing<[u8; FINGERPRINT_KEY + SEALER_KEY]>,
 }

@@ -103,6 +103,19 @@ impl KeyTable {
         }
     }
 
+    /// Shows everything, orgs first, then users, then keys. Of what changes meanwhile some may be seen.
+    pub fn each(&self, each: &mut dyn FnMut(Record)) {
+        for (_, org) in &self.orgs.pin() {
+            each(Record::Org(org.clone()));
+        }
+        for (_, user) in &self.users.pin() {
+            each(Record::User(user.clone()));
+        }
+        for (_, key) in &self.keys.pin() {
+            each(Record::Key(key.clone()));
+        }
+    }
+
     /// Its revision and age, or `None` before it was loaded.
     pub fn view(&self, now: Instant) -> Option<View> {
         let in_step = self.in_step.load(Ordering::Acquire);

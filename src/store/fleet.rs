@@ -10,6 +10,7 @@ use super::StoreError;
 use super::redis::{Purpose, RedisStore};
 use super::root_key::{existing_root_key, root_key};
 use crate::config::{Redis, StoreConfig};
+use crate::keys::keyring::Keyring;
 use crate::keys::rules::Limits;
 use crate::keys::secret::RootKey;
 
@@ -18,8 +19,8 @@ pub struct FleetStore {
     config: Redis,
     root_key: RootKey,
     limits: Limits,
-    /// What the store is called that this node's replica is of.
-    expected: OnceLock<Uuid>,
+    /// What the store is called that this node's replica is of, and its keys.
+    expected: OnceLock<(Uuid, Keyring)>,
     reached: OnceLock<RedisStore>,
     reaching: Mutex<()>,
 }
@@ -90,8 +91,25 @@ impl FleetStore {
     }
 
     /// Says which store this node has a replica of: no other is taken for it.
-    pub fn expect(&self, identity: Uuid) {
-        let _ = self.expected.set(identity);
+    pub fn expect(&self, identity: Uuid, keyring: Keyring) {
+        let _ = self.expected.set((identity, keyring));
+    }
+
+    /// A connection to bring back what Redis has lost, under the identity and the keys that are known here. An empty Redis
+    /// is made that store again.
+    ///
+    /// # Errors
+    /// When neither the store nor a replica has ever told what it is called, and as [`RedisStore::connect`].
+    pub fn bring(&self) -> Result<RedisStore, StoreError> {
+        let known = match (self.reached.get(), self.expected.get()) {
+            (Some(store), _) => Some((store.identity(), store.keyring())),
+            (None, known) => known.cloned(),
+        };
+        let (identity, keyring) = known.ok_or_else(|| StoreError::NothingToCopy {
+            path: "replica".into(),
+        })?;
+        let purpose = Purpose::Bring { identity, keyring };
+        RedisStore::connect(&self.config, &self.root_key, self.limits, purpose)
     }
 
     /// The key that opens the store's own keys, the replica's too.
@@ -128,11 +146,13 @@ impl FleetStore {
         }
         let store = RedisStore::connect(&self.config, &self.root_key, self.limits, Purpose::Serve)?;
         match self.expected.get() {
-            Some(expected) if *expected != store.identity() => Err(StoreError::OtherIdentity {
-                server: store.servers(),
-                found: store.identity().to_string(),
-                wanted: *expected,
-            }),
+            Some((expected, _)) if *expected != store.identity() => {
+                Err(StoreError::OtherIdentity {
+                    server: store.servers(),
+                    found: store.identity().to_string(),
+                    wanted: *expected,
+                })
+            }
             _ => Ok(self.reached.get_or_init(|| store)),
         }
     }

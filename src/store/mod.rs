@@ -1,14 +1,19 @@
 //! Where keys live: typed operations on orgs, users and keys, their history, and why an operation fails. It knows
 //! nothing of requests, sockets or pages.
 
+mod copy;
 mod embedded;
+pub mod findings;
 pub mod fleet;
 mod home;
+pub mod migrate;
 pub mod redis;
+mod rings;
 mod root_key;
 pub mod seal;
 pub mod sync;
 mod tables;
+mod upkeep;
 pub mod usage;
 mod writing;
 
@@ -36,12 +41,7 @@ pub use root_key::root_key;
 /// # Errors
 /// As [`root_key`] and [`EmbeddedStore::open`]; as [`fleet::FleetStore`].
 pub fn open(config: &StoreConfig, rules: &Rules, makes: bool) -> Result<Store, StoreError> {
-    let limits = Limits {
-        api_keys_per_org_min: rules.api_keys_per_org_min,
-        api_keys_per_org_max: rules.api_keys_per_org_max,
-        application_keys_per_user_max: rules.application_keys_per_user_max,
-        client_tokens_per_org_max: rules.client_tokens_per_org_max,
-    };
+    let limits = limits(rules);
     if config.uses_redis() {
         let store = if makes {
             FleetStore::make(config, limits)?
@@ -54,6 +54,15 @@ pub fn open(config: &StoreConfig, rules: &Rules, makes: bool) -> Result<Store, S
     let given = config.root_key.as_ref().map(|secret| secret.expose());
     let root_key = root_key(given, &config.root_key_file(), &database)?;
     EmbeddedStore::open(&database, &root_key, limits).map(Store::Embedded)
+}
+
+const fn limits(rules: &Rules) -> Limits {
+    Limits {
+        api_keys_per_org_min: rules.api_keys_per_org_min,
+        api_keys_per_org_max: rules.api_keys_per_org_max,
+        application_keys_per_user_max: rules.application_keys_per_user_max,
+        client_tokens_per_org_max: rules.client_tokens_per_org_max,
+    }
 }
 
 /// What a new user is to be.
@@ -227,6 +236,33 @@ pub enum StoreError {
         /// The file, `None` when configuration gave it.
         path: Option<PathBuf>,
     },
+    /// Records of another store are still to be copied into it.
+    HalfCopied {
+        /// The store's file.
+        path: PathBuf,
+    },
+    /// There is no store where one was to be copied from.
+    NothingToCopy {
+        /// Its file.
+        path: PathBuf,
+    },
+    /// There is a store where one was to be copied to.
+    NotEmpty {
+        /// The file, or the server.
+        place: String,
+    },
+    /// A copy that is not what was copied.
+    CopyDiffers {
+        /// The file, or the server.
+        place: String,
+        /// What is different.
+        why: String,
+    },
+    /// A root key that cannot be retired.
+    RootKeyStays {
+        /// Why not.
+        why: String,
+    },
     /// A record that cannot be read.
     Damaged {
         /// What it should be.
@@ -345,6 +381,22 @@ impl fmt::Display for StoreError {
             Self::RootKeyMalformed { path: None } => {
                 f.write_str("the root key given by store.root_key is not 64 hex digits")
             }
+            Self::HalfCopied { path } => write!(
+                f,
+                "the store {} is half copied: run the same `keygate store migrate` again, it goes on where it was",
+                path.display()
+            ),
+            Self::NothingToCopy { path } => {
+                write!(f, "there is no {}: nothing to copy", path.display())
+            }
+            Self::NotEmpty { place } => write!(
+                f,
+                "there is a store in {place} already, and nothing of it is changed: move it away, or name another place"
+            ),
+            Self::CopyDiffers { place, why } => {
+                write!(f, "{place} is not what was to be copied there: {why}")
+            }
+            Self::RootKeyStays { why } => f.write_str(why),
             Self::Damaged { what, why } => {
                 write!(f, "the store holds a {what} that cannot be read: {why}")
             }

@@ -20,6 +20,23 @@ pub const SEALED_BYTES_MAX: usize = 256 * 1024;
 /// when two sides differ in one record.
 pub const BUCKETS: usize = 64;
 
+/// A record, and the form it is sealed in: how it is carried from one home to another.
+#[derive(Clone, Debug)]
+pub struct Carried {
+    /// The record.
+    pub record: Record,
+    /// Its sealed form.
+    pub sealed: Vec<u8>,
+}
+
+/// A record as it lies in a store, not opened.
+#[derive(Clone, Copy)]
+pub(super) struct Lying<'f> {
+    pub(super) kind: RecordKind,
+    pub(super) id: [u8; 16],
+    pub(super) sealed: &'f [u8],
+}
+
 /// Why bytes are not taken for a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unsealed {

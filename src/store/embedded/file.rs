@@ -1,6 +1,7 @@
 //! The embedded store's file: its tables, how it is made and recognised, and how a record is read from it. What the
 //! operations do with it is in `embedded` and `writing`.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use crate::keys::keyring::{Keyring, Sealer};
 use crate::keys::secret::RootKey;
 use crate::keys::{Key, Org, Record, RecordKind, Revision, User};
 use crate::store::StoreError;
+use crate::store::rings::check_text;
 use crate::store::root_key::{io_error, make_folder, new_private_file, parent};
 use crate::store::seal::open;
 
@@ -49,6 +51,8 @@ const META_IDENTITY: &str = "identity";
 /// Before the check value of a root key, in hexadecimal: the keyring wrapped under it.
 pub(super) const META_RING: &str = "ring:";
 pub(super) const META_REVISION: &str = "revision";
+/// There while records of another store are copied into this one.
+pub(super) const META_COPYING: &str = "copying";
 
 pub(super) fn engine() -> redb::Builder {
     let mut builder = Database::builder();
@@ -56,34 +60,56 @@ pub(super) fn engine() -> redb::Builder {
     builder
 }
 
+/// What a new store is to say of itself.
+pub(super) struct Made {
+    pub(super) identity: Uuid,
+    pub(super) keyring: Keyring,
+    /// Records of another store are to be copied into it before it is one.
+    pub(super) copying: bool,
+}
+
+impl Made {
+    /// A store of its own.
+    pub(super) fn new() -> Result<Self, StoreError> {
+        Ok(Self {
+            identity: Uuid::new_v4(),
+            keyring: Keyring::generate()?,
+            copying: false,
+        })
+    }
+}
+
 /// Makes the store aside and links it into place, so that a kill meanwhile leaves no half-made store under its name and
 /// a second process never overwrites the first one's.
-pub(super) fn make(path: &Path, root_key: &RootKey) -> Result<(), StoreError> {
+pub(super) fn make(path: &Path, made: &Made, root_key: &RootKey) -> Result<(), StoreError> {
     let folder = parent(path);
     make_folder(folder).map_err(io_error(folder))?;
     let aside: PathBuf = folder.join(format!(".store.{}", Uuid::new_v4().simple()));
     let file = new_private_file(&aside).map_err(io_error(&aside))?;
-    let made = fill(file, root_key).and_then(|()| match fs::hard_link(&aside, path) {
+    let filled = fill(file, made, root_key).and_then(|()| match fs::hard_link(&aside, path) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         outcome => outcome.map_err(io_error(path)),
     });
     fs::remove_file(&aside).map_err(io_error(&aside))?;
-    made?;
+    filled?;
     File::open(folder)
         .and_then(|folder| folder.sync_all())
         .map_err(io_error(folder))
 }
 
-fn fill(file: File, root_key: &RootKey) -> Result<(), StoreError> {
+fn fill(file: File, made: &Made, root_key: &RootKey) -> Result<(), StoreError> {
     let database = engine().create_with_backend(redb::backends::FileBackend::new(file)?)?;
     let mut transaction = database.begin_write()?;
     transaction.set_durability(Durability::Immediate)?;
     {
         let mut meta = transaction.open_table(META)?;
         meta.insert(META_LAYOUT, LAYOUT.to_be_bytes().as_slice())?;
-        meta.insert(META_IDENTITY, Uuid::new_v4().as_bytes().as_slice())?;
-        let wrapped = Keyring::generate()?.wrap(root_key)?;
+        meta.insert(META_IDENTITY, made.identity.as_bytes().as_slice())?;
+        let wrapped = made.keyring.wrap(root_key)?;
         meta.insert(ring_of(root_key).as_str(), wrapped.as_slice())?;
+        if made.copying {
+            meta.insert(META_COPYING, [1].as_slice())?;
+        }
         meta.insert(META_REVISION, 0_u64.to_be_bytes().as_slice())?;
         transaction.open_table(ORGS)?;
         transaction.open_table(USERS)?;
@@ -107,8 +133,7 @@ pub(super) fn database_error(error: DatabaseError, path: &Path) -> StoreError {
 
 /// The name of the keyring wrapped under this root key.
 pub(super) fn ring_of(root_key: &RootKey) -> String {
-    let check = u64::from_be_bytes(root_key.check_value());
-    format!("{META_RING}{check:016x}")
+    format!("{META_RING}{}", check_text(root_key.check_value()))
 }
 
 /// What a store says of itself.
@@ -116,6 +141,7 @@ pub(super) struct Meta {
     pub(super) identity: Uuid,
     pub(super) revision: Revision,
     pub(super) keyring: Keyring,
+    pub(super) copying: bool,
 }
 
 pub(super) fn read_meta(
@@ -154,7 +180,23 @@ pub(super) fn read_meta(
         identity,
         revision: revision_in(reading)?,
         keyring,
+        copying: meta.get(META_COPYING)?.is_some(),
     })
+}
+
+/// The check values of the root keys that open the store.
+pub(super) fn root_keys_of(
+    meta: &impl ReadableTable<&'static str, &'static [u8]>,
+) -> Result<BTreeSet<String>, StoreError> {
+    let mut known = BTreeSet::new();
+    for entry in meta.range(META_RING..)? {
+        let (name, _) = entry?;
+        let Some(check) = name.value().strip_prefix(META_RING) else {
+            break;
+        };
+        known.insert(check.to_owned());
+    }
+    Ok(known)
 }
 
 pub(super) fn revision_in(reading: &ReadTransaction) -> Result<Revision, StoreError> {

@@ -1,11 +1,14 @@
 //! The embedded store: one redb file, durable when an operation returns. Here it is opened and read; what the
 //! operations check and write is in `writing`, what the file looks like in `file`, a transaction of it in `tables`.
 
+mod adopt;
+mod carry;
 mod file;
 mod tables;
 mod usage;
+mod verify;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use redb::{Database, DatabaseError, Durability, ReadTransaction, ReadableDatabase, ReadableTable};
@@ -13,17 +16,18 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use self::file::{
-    CHANGES, KEY_BY_FINGERPRINT, KEYS, KEYS_OF_ORG, Meta, NAMES, ORGS, USERS, all, damaged,
+    CHANGES, KEY_BY_FINGERPRINT, KEYS, KEYS_OF_ORG, Made, Meta, NAMES, ORGS, USERS, all, damaged,
     database_error, engine, load, make, read_meta, revision_in,
 };
-use self::tables::{FileTables, index};
-use crate::keys::keyring::Sealer;
+use self::tables::{FileTables, index, key_in, keys_of_org_range};
+use crate::keys::keyring::{Keyring, Sealer};
 use crate::keys::rules::{Limits, Name};
 use crate::keys::secret::{Fingerprinter, RootKey};
 use crate::keys::{
     Actor, Fingerprint, Key, KeyId, KeyKind, Org, OrgId, Record, Revision, Role, Secret, Timestamp,
     User, UserId, UserKind,
 };
+use crate::store::rings::check_text;
 use crate::store::root_key::io_error;
 use crate::store::seal;
 use crate::store::tables::NameSpace;
@@ -34,9 +38,12 @@ use crate::store::{Changes, Founded, Issued, NewKey, NewUser, Snapshot, StoreErr
 pub struct EmbeddedStore {
     database: Database,
     fingerprinter: Fingerprinter,
+    keyring: Keyring,
     sealer: Sealer,
+    root_key_check: String,
     limits: Limits,
     identity: Uuid,
+    path: PathBuf,
     latest: watch::Sender<Revision>,
 }
 
@@ -48,8 +55,22 @@ impl EmbeddedStore {
     /// the file cannot be used.
     pub fn open(path: &Path, root_key: &RootKey, limits: Limits) -> Result<Self, StoreError> {
         if !path.try_exists().map_err(io_error(path))? {
-            make(path, root_key)?;
+            make(path, &Made::new()?, root_key)?;
         }
+        match Self::open_any(path, root_key, limits)? {
+            (store, false) => Ok(store),
+            (_, true) => Err(StoreError::HalfCopied {
+                path: path.to_owned(),
+            }),
+        }
+    }
+
+    /// Opens the store, or what is to become one; with it comes whether records are still to be copied into it.
+    fn open_any(
+        path: &Path,
+        root_key: &RootKey,
+        limits: Limits,
+    ) -> Result<(Self, bool), StoreError> {
         // The engine's writable open touches the file. What is not ours to use is found out without it; only a file that
         // a killed process left to be repaired cannot be read before it is repaired.
         match engine().open_read_only(path) {
@@ -66,15 +87,20 @@ impl EmbeddedStore {
             identity,
             revision,
             keyring,
+            copying,
         } = read_meta(&database.begin_read()?, root_key, path)?;
-        Ok(Self {
+        let store = Self {
             database,
             fingerprinter: keyring.fingerprinter(),
             sealer: keyring.sealer(),
+            keyring,
+            root_key_check: check_text(root_key.check_value()),
             limits,
             identity,
+            path: path.to_owned(),
             latest: watch::Sender::new(revision),
-        })
+        };
+        Ok((store, copying))
     }
 
     /// Tells this store from every other one.
@@ -85,6 +111,21 @@ impl EmbeddedStore {
     /// Its fingerprint function.
     pub fn fingerprinter(&self) -> Fingerprinter {
         self.fingerprinter.clone()
+    }
+
+    /// Its own keys.
+    pub(super) fn keyring(&self) -> Keyring {
+        self.keyring.clone()
+    }
+
+    /// What proves its records.
+    pub(super) fn sealer(&self) -> Sealer {
+        self.sealer.clone()
+    }
+
+    /// Where its file is.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The rules about numbers that it holds.
@@ -266,20 +307,13 @@ impl EmbeddedStore {
     pub fn keys_of(&self, org: OrgId) -> Result<Vec<Key>, StoreError> {
         let reading = self.reading()?;
         let keys = reading.open_table(KEYS)?;
-        let (mut first, mut last) = ([0_u8; 32], [0xff_u8; 32]);
-        for bound in [&mut first, &mut last] {
-            for (to, from) in bound.iter_mut().zip(org.bytes()) {
-                *to = from;
-            }
-        }
         let mut found = Vec::new();
-        for entry in reading.open_table(KEYS_OF_ORG)?.range(first..=last)? {
-            let (pair, _) = entry?;
-            let mut id = [0_u8; 16];
-            for (to, from) in id.iter_mut().zip(pair.value().into_iter().skip(16)) {
-                *to = from;
-            }
-            found.extend(load(&keys, id, &self.sealer)?);
+        for entry in reading
+            .open_table(KEYS_OF_ORG)?
+            .range(keys_of_org_range(org))?
+        {
+            let id = key_in(entry?.0.value());
+            found.extend(load(&keys, id.bytes(), &self.sealer)?);
         }
         found.sort_by_key(|key: &Key| key.issued);
         Ok(found)

@@ -2,6 +2,7 @@
 //! begins nor commits.
 
 use redb::{ReadableTable, Table, WriteTransaction};
+use uuid::Uuid;
 
 use super::file::{
     CHANGES, CHANGES_KEPT, KEY_BY_FINGERPRINT, KEYS, KEYS_OF_ORG, META, META_REVISION, NAMES, ORGS,
@@ -60,6 +61,23 @@ impl<'t> FileTables<'t> {
         self.meta
             .insert(META_REVISION, self.revision.0.to_be_bytes().as_slice())?;
         Ok(Some(self.revision))
+    }
+
+    /// Writes a record of another file as it is sealed there, without a change of its own.
+    pub(super) fn adopt(&mut self, record: &Record, sealed: &[u8]) -> Result<(), StoreError> {
+        self.write(record, sealed)?;
+        if let Record::Key(key) = record {
+            self.index_new(key)?;
+        }
+        self.revision = self.revision.max(record.revision());
+        Ok(())
+    }
+
+    /// The ids of an org's keys.
+    pub(super) fn keys_of(&self, org: OrgId) -> Result<Vec<KeyId>, StoreError> {
+        let range = keys_of_org_range(org);
+        let entries = self.keys_of_org.range(range)?;
+        entries.map(|entry| Ok(key_in(entry?.0.value()))).collect()
     }
 
     fn write(&mut self, record: &Record, sealed: &[u8]) -> Result<(), StoreError> {
@@ -166,7 +184,22 @@ pub(super) fn index(space: NameSpace, name: &str) -> Vec<u8> {
     bytes
 }
 
-fn pair(org: OrgId, key: KeyId) -> [u8; 32] {
+/// The entries of an org in the list of keys by org.
+pub(super) fn keys_of_org_range(org: OrgId) -> std::ops::RangeInclusive<[u8; 32]> {
+    let first = pair(org, KeyId(Uuid::nil()));
+    first..=pair(org, KeyId(Uuid::max()))
+}
+
+/// The key of such an entry.
+pub(super) fn key_in(pair: [u8; 32]) -> KeyId {
+    let mut id = [0; 16];
+    for (to, from) in id.iter_mut().zip(pair.into_iter().skip(16)) {
+        *to = from;
+    }
+    KeyId(Uuid::from_bytes(id))
+}
+
+pub(super) fn pair(org: OrgId, key: KeyId) -> [u8; 32] {
     let mut pair = [0; 32];
     for (to, from) in pair
         .iter_mut()

@@ -37,12 +37,14 @@ pub(super) fn make(
     given: Option<(Uuid, Keyring)>,
 ) -> Result<Identity, StoreError> {
     let wanted = given.as_ref().map(|(identity, _)| *identity);
+    // What is to be brought here is not here yet: nobody may take the emptiness for the store.
+    let restoring = wanted.is_some();
     let (identity, keyring) = match given {
         Some(given) => given,
         None => (Uuid::new_v4(), Keyring::generate()?),
     };
     let ring = [(ring_field(root_key.check_value()), keyring.wrap(root_key)?)];
-    make_partition(servers, partition_at(0), identity, &ring)?;
+    make_partition(servers, partition_at(0), identity, restoring, &ring)?;
     let first = meta(servers, partition_at(0))?;
     let found = check(servers, &first, root_key)?;
     if let Some(wanted) = wanted
@@ -61,7 +63,7 @@ pub(super) fn make(
         .filter(|(name, _)| name.starts_with(RING))
         .collect();
     for partition in Partition::all().skip(1) {
-        make_partition(servers, partition, found.identity, &rings)?;
+        make_partition(servers, partition, found.identity, restoring, &rings)?;
         let meta = meta(servers, partition)?;
         let other = check(servers, &meta, root_key)?;
         if other.identity != found.identity {
@@ -79,12 +81,14 @@ fn make_partition(
     servers: &Servers,
     partition: Partition,
     identity: Uuid,
+    restoring: bool,
     rings: &[(String, Vec<u8>)],
 ) -> Result<(), StoreError> {
     let keys = servers.layout().fixed(partition);
     let mut arguments = Arguments::default();
     arguments.push_number(LAYOUT);
     arguments.push(identity.to_string());
+    arguments.push_number(u8::from(restoring));
     for (name, wrapped) in rings {
         arguments.push(name);
         arguments.push(wrapped);

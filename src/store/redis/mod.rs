@@ -3,10 +3,13 @@
 //!
 //! Everything here blocks, for as long as the configured timeouts let it.
 
+mod carry;
 mod claims;
 mod commit;
 mod connect;
 pub mod feed;
+mod held_names;
+mod info;
 pub mod inspect;
 mod layout;
 mod look_up;
@@ -26,6 +29,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use uuid::Uuid;
 
+pub use self::info::{Checkup, check_up};
 use self::layout::{Layout, ring_field};
 use self::make::Identity;
 use self::pool::Servers;

@@ -61,7 +61,7 @@ impl RedisStore {
             }
             if before.restoring {
                 let problem = format!(
-                    "partition {partition} is half restored: run keygate store restore again"
+                    "partition {partition} is half restored or half copied: run the same keygate store command again"
                 );
                 verified.problems.push(problem);
             }

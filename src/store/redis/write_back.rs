@@ -12,7 +12,7 @@ use super::commit::{PATIENCE, now_us};
 use super::connect::Link;
 use super::feed::{Stored, read_bucket};
 use super::layout::{REVISION_END, claim_partition, field};
-use super::records::{Raw, read_raw, unseal};
+use super::records::{Raw, Read, read_raw, unseal};
 use super::scripts::{Arguments, BUCKET, FINISH, PUT_BACK, SETTLE};
 use super::transaction::{Keys, index, listed_in};
 use crate::keys::{Key, Partition, Record, RecordKind, Revision, User, UserId};
@@ -107,7 +107,13 @@ impl RedisStore {
             let joined = theirs
                 .as_ref()
                 .map_or_else(|| record.clone(), |theirs| join(record, &theirs.record));
-            if joined == *record {
+            // A change that others have seen is not changed under its own number: they would never look at it again.
+            let is_seen = |theirs: &Read| theirs.record.revision() == record.revision();
+            if joined == *record
+                && !theirs
+                    .as_ref()
+                    .is_some_and(|theirs| is_seen(theirs) && theirs.record != joined)
+            {
                 if theirs.is_some_and(|theirs| theirs.record == joined) {
                     outcome.kept += 1;
                 } else {
