@@ -15,8 +15,8 @@ use uuid::Uuid;
 
 use crate::admin;
 use crate::config::{self, Config};
-use crate::control::KeyService;
 use crate::control::socket::ControlSocket;
+use crate::control::{KeyService, Restore};
 use crate::drain::{self, Signal, Trigger};
 use crate::keys::KeyTable;
 use crate::keys::secret::LateFingerprinter;
@@ -28,7 +28,7 @@ use crate::store::sync::fleet::Settings;
 use crate::store::sync::view::FleetView;
 use crate::store::sync::{Node, Sync};
 use crate::store::usage::UsageFlusher;
-use crate::store::{self, Store, StoreError};
+use crate::store::{self, Store, StoreError, migrate};
 use crate::telemetry::{SyncCounters, UsageCounters};
 
 /// How often a drain looks whether the last request has ended.
@@ -176,7 +176,18 @@ impl App {
             what: "cannot start the thread that writes the uses of keys".to_owned(),
             error,
         })?;
-        let keys = KeyService::serving(store, &sync);
+        let mut keys = KeyService::serving(Arc::clone(&store), &sync).comparing(Arc::clone(&table));
+        if let Store::Redis(fleet) = &*store {
+            let (of_all, of_org) = (
+                (fleet.clone(), table.clone()),
+                (fleet.clone(), table.clone()),
+            );
+            let restore = Restore {
+                all: Arc::new(move || migrate::restore_from_node(&of_all.0, &of_all.1)),
+                org: Arc::new(move |org| migrate::restore_org(&of_org.0, &of_org.1, org)),
+            };
+            keys = keys.restoring(restore);
+        }
 
         let admin_listener = TcpListener::bind(config.admin.address)
             .await

@@ -1,5 +1,6 @@
 //! Where a management command's store is, and the way to it: the running server's control socket, or the file itself.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use crate::store::{self, Store, StoreError};
 /// The variables that concern a store.
 const STORE_VARIABLES: &str = "KEYGATE_STORE__";
 const RULES_VARIABLES: &str = "KEYGATE_RULES__";
+const SERVERS_VARIABLE: &str = "KEYGATE_STORE__REDIS__SERVERS";
 const DATA_DIR_VARIABLE: &str = "KEYGATE_STORE__DATA_DIR";
 
 /// How long a command waits for another one that has the store open, or for a server that is starting or stopping.
@@ -52,11 +54,12 @@ pub(super) enum Output {
     Json,
 }
 
-type Failed = (String, u8);
+/// A sentence, and what to exit with.
+pub(super) type Failed = (String, u8);
 
 /// The configuration, as far as it concerns the store. With a data folder alone there is no upstream, which a
 /// configuration must have, so it is given one that nothing is sent to.
-fn config(at: &At) -> Result<Config, Failed> {
+pub(super) fn config(at: &At) -> Result<Config, Failed> {
     let loaded = match &at.config {
         Some(file) => Config::load(Some(file), environment()),
         None => {
@@ -65,10 +68,11 @@ fn config(at: &At) -> Result<Config, Failed> {
                     name.starts_with(STORE_VARIABLES) || name.starts_with(RULES_VARIABLES)
                 })
                 .collect();
-            if at.data_dir.is_none() && !variables.iter().any(|(name, _)| name == DATA_DIR_VARIABLE)
+            let is_named = |wanted: &str| variables.iter().any(|(name, _)| name == wanted);
+            if at.data_dir.is_none() && !is_named(DATA_DIR_VARIABLE) && !is_named(SERVERS_VARIABLE)
             {
                 let sentence = format!(
-                    "which store? Give --data-dir DIR, -c FILE or the variable {DATA_DIR_VARIABLE}"
+                    "which store? Give --data-dir DIR, -c FILE or one of the variables {DATA_DIR_VARIABLE} and {SERVERS_VARIABLE}"
                 );
                 return Err((sentence, EXIT_USAGE));
             }
@@ -103,27 +107,19 @@ fn open(config: &Config, makes_store: bool) -> Result<Option<Store>, Failed> {
     }
 }
 
-/// Performs one operation: by the server when one runs, on the file when none does.
+/// Performs one operation: by the server when one runs, on the store itself when none does.
 pub(super) fn perform(at: &At, request: Request) -> Result<Response, Failed> {
     let config = config(at)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| (format!("the runtime cannot start: {error}"), 1))?;
-    runtime.block_on(async {
-        let socket = config.store.control_socket();
-        let makes_store = matches!(request, Request::Init { .. } | Request::CreateOrg { .. });
+    runtime()?.block_on(async {
+        let changed = match &request {
+            Request::AndWait { request, .. } => request,
+            request => request,
+        };
+        let makes_store = matches!(changed, Request::Init { .. } | Request::CreateOrg { .. });
         let deadline = Instant::now() + PATIENCE;
         loop {
-            match ControlClient::connect(&socket).await {
-                Ok(Some(client)) => {
-                    return client
-                        .perform(&request)
-                        .await
-                        .map_err(|sentence| (sentence, 1));
-                }
-                Ok(None) => {}
-                Err(error) => return Err((format!("{}: {error}", socket.display()), 1)),
+            if let Some(answer) = by_server(&config, &request).await? {
+                return Ok(answer);
             }
             if let Some(store) = open(&config, makes_store)? {
                 return KeyService::alone(Arc::new(store))
@@ -141,4 +137,34 @@ pub(super) fn perform(at: &At, request: Request) -> Result<Response, Failed> {
             tokio::time::sleep(RETRY).await;
         }
     })
+}
+
+/// Has the server perform one operation, or `None` when none runs.
+pub(super) fn ask_server(config: &Config, request: &Request) -> Result<Option<Response>, Failed> {
+    runtime()?.block_on(by_server(config, request))
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failed> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| (format!("the runtime cannot start: {error}"), 1))
+}
+
+async fn by_server(config: &Config, request: &Request) -> Result<Option<Response>, Failed> {
+    let socket = config.store.control_socket();
+    match ControlClient::connect(&socket).await {
+        Ok(Some(client)) => {
+            let answer = client.perform(request).await;
+            answer.map(Some).map_err(|sentence| (sentence, 1))
+        }
+        Ok(None) => Ok(None),
+        // Redis can be reached without the server's folder.
+        Err(error)
+            if config.store.uses_redis() && error.kind() == io::ErrorKind::PermissionDenied =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err((format!("{}: {error}", socket.display()), 1)),
+    }
 }

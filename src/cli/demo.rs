@@ -9,14 +9,20 @@ use std::process::ExitCode;
 use super::serve::{block_on, refuse, until_stopped};
 use super::{Demo, DemoOutput, complain};
 use crate::app::{self, App, Records, RequestRecord, decision_word, method_word};
-use crate::config::{Config, UpstreamUrl};
+use crate::config::{Config, RedisUrl, SecretValue, UpstreamUrl};
 use crate::control::{FoundedView, KeyService, KeyView, Request, Response, ServiceError};
 use crate::demo;
+use crate::store::{self, StoreError};
 
 /// Where the demo listens unless told otherwise; the operator's listener is one further.
 const PORT: u16 = 8080;
 /// How many ports are tried when the first one is taken.
 const PORTS_TRIED: u16 = 100;
+
+/// What the names of a demo's keys in Redis begin with.
+const REDIS_PREFIX: &str = "keygate-demo";
+/// What is no secret protects nothing; it is only there because a store has one.
+const ROOT_KEY: &str = "64656d6f64656d6f64656d6f64656d6f64656d6f64656d6f64656d6f64656d6f";
 
 /// Runs the demo until it is stopped.
 pub(super) fn run(options: Demo) -> ExitCode {
@@ -54,6 +60,7 @@ async fn start(options: Demo, folder: PathBuf) -> ExitCode {
         admin,
         upstream,
         data_dir: _,
+        redis,
         output,
     } = options;
     let (intake, url) = match upstream {
@@ -77,6 +84,17 @@ async fn start(options: Demo, folder: PathBuf) -> ExitCode {
     config.admin.address = admin
         .unwrap_or_else(|| free_port(config.listen.address.port().max(PORT).saturating_add(1)));
 
+    if let Some(server) = redis
+        && let Err(error) = use_redis(&mut config, server)
+    {
+        return complain(&error.to_string(), 1);
+    }
+
+    let place = match config.store.redis.servers.first() {
+        Some(server) => format!("{server}, all under {{{REDIS_PREFIX}:"),
+        None => folder.display().to_string(),
+    };
+
     // The first line is about the demo itself: a request that comes before it is told is shown after it.
     let (told, to_be_told) = std::sync::mpsc::channel::<()>();
     let colours = io::stdout().is_terminal();
@@ -98,7 +116,7 @@ async fn start(options: Demo, folder: PathBuf) -> ExitCode {
     };
     let written = match output {
         DemoOutput::Json => tell_json(&app, &folder, &founded, &token),
-        DemoOutput::Text => tell_text(&app, &folder, &founded, &token),
+        DemoOutput::Text => tell_text(&app, &folder, &place, &founded, &token),
     };
     drop(told);
     if let Err(error) = written {
@@ -109,6 +127,15 @@ async fn start(options: Demo, folder: PathBuf) -> ExitCode {
         intake.shutdown().await;
     }
     code
+}
+
+/// Has the store in this Redis, and makes it if there is none. Every demo must open it, whichever folder it has.
+fn use_redis(config: &mut Config, server: RedisUrl) -> Result<(), StoreError> {
+    config.store.redis.servers = vec![server];
+    config.store.redis.prefix = REDIS_PREFIX.to_owned();
+    config.store.redis.node_name = Some(format!("demo-{}", std::process::id()));
+    config.store.root_key = Some(SecretValue::new(ROOT_KEY));
+    store::open(&config.store, &config.rules, true).map(drop)
 }
 
 /// The first free port from `first` on, on loopback. Whoever takes it in between is reported when it is bound.
@@ -184,7 +211,13 @@ fn tell_json(app: &App, folder: &Path, founded: &FoundedView, token: &KeyView) -
     out.flush()
 }
 
-fn tell_text(app: &App, folder: &Path, founded: &FoundedView, token: &KeyView) -> io::Result<()> {
+fn tell_text(
+    app: &App,
+    folder: &Path,
+    place: &str,
+    founded: &FoundedView,
+    token: &KeyView,
+) -> io::Result<()> {
     let Secrets {
         api_key,
         application_key,
@@ -196,7 +229,7 @@ fn tell_text(app: &App, folder: &Path, founded: &FoundedView, token: &KeyView) -
         out,
         r#"keygate listens on http://{address}
 operator's listener http://{admin} (/readyz, /metrics, /config)
-keys are kept in {folder}
+keys are kept in {place}
 
   API key          {api_key}
   application key  {application_key}

@@ -5,6 +5,8 @@ mod demo;
 mod manage;
 mod serve;
 mod show;
+mod show_store;
+mod store;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -18,6 +20,9 @@ const EXIT_USAGE: u8 = 64;
 
 /// What a bad configuration exits with (`EX_CONFIG` of sysexits.h).
 const EXIT_CONFIG: u8 = 78;
+
+/// What a change exits with that is stored, and that some node has not applied yet.
+const EXIT_NOT_EVERYWHERE: u8 = 3;
 
 /// An authenticating reverse proxy and ingestion gateway.
 #[derive(Parser)]
@@ -37,7 +42,8 @@ enum Command {
         #[arg(short, long, value_name = "FILE")]
         config: PathBuf,
     },
-    /// Check a configuration file, and start nothing
+    /// Check a configuration file, and start nothing. With [store.redis] its servers are asked for settings that
+    /// endanger the store: those are warnings
     Check {
         /// The configuration file
         #[arg(short, long, value_name = "FILE")]
@@ -62,6 +68,10 @@ enum Command {
     Apps(manage::Apps),
     /// Client tokens: publishable, for browser logs only
     Tokens(manage::Tokens),
+    /// The nodes of a fleet: how each is, and how fresh its view of the store
+    Fleet(store::Fleet),
+    /// The store itself: how it is, whether it is whole, moving it, restoring it, its root keys
+    Store(store::StoreCommand),
     /// Say what the secret on standard input is, whose, and what it may reach
     Whoami(manage::WhoamiArgs),
 }
@@ -87,6 +97,10 @@ pub(crate) struct Demo {
     /// Keep the store in this folder
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
+    /// Have the store in this Redis, under the prefix keygate-demo: start it again elsewhere, and it is a fleet. All
+    /// demos have the same root key: anybody can read what is in it
+    #[arg(long, value_name = "URL")]
+    pub(crate) redis: Option<crate::config::RedisUrl>,
     /// How to show what happens
     #[arg(long, value_enum, default_value_t = DemoOutput::Text)]
     pub(crate) output: DemoOutput,
@@ -132,6 +146,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Keys(command) => manage::run(command.into()),
         Command::Apps(command) => manage::run(command.into()),
         Command::Tokens(command) => manage::run(command.into()),
+        Command::Fleet(command) => store::run_fleet(&command),
+        Command::Store(command) => store::run(command),
         Command::Whoami(command) => manage::run(command.into()),
     }
 }

@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{EXIT_CONFIG, complain};
 use crate::app::{self, App, AppError, Records};
 use crate::config::{self, Config};
+use crate::store::redis::{self, Checkup};
 
 /// Threads for everything but requests: the store, the control socket, the operator's listener.
 const CONTROL_THREADS: usize = 2;
@@ -38,13 +39,23 @@ pub(super) fn check(path: &Path) -> ExitCode {
         Ok(config) => config,
         Err(refused) => return refused,
     };
-    match app::check(&config) {
-        Ok(()) => {
-            let _ = writeln!(io::stdout().lock(), "{}: good", path.display());
-            ExitCode::SUCCESS
-        }
-        Err(error) => complain(&error, EXIT_CONFIG),
+    if let Err(error) = app::check(&config) {
+        return complain(&error, EXIT_CONFIG);
     }
+    let Checkup { warnings, refused } = redis::check_up(&config.store, &config.rules);
+    for warning in &warnings {
+        tell(&format!("warning: {warning}"));
+    }
+    if let Some(error) = refused {
+        return complain(&error.to_string(), 1);
+    }
+    let outcome = match warnings.len() {
+        0 => "good".to_owned(),
+        1 => "good, with a warning".to_owned(),
+        count => format!("good, with {count} warnings"),
+    };
+    let _ = writeln!(io::stdout().lock(), "{}: {outcome}", path.display());
+    ExitCode::SUCCESS
 }
 
 pub(super) fn print() -> ExitCode {

@@ -5,14 +5,14 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::complain;
 use super::connect::Output;
+use super::{EXIT_NOT_EVERYWHERE, complain, show_store};
 use crate::control::{
     FoundedView, KeyStatus, KeyView, OrgView, Response, SecretText, UserView, Whoami,
 };
 use crate::keys::UserKind;
 
-/// Prints the answer.
+/// Prints the answer. The code says whether all is as it was asked for.
 pub(super) fn show(response: &Response, output: Output) -> ExitCode {
     let mut out = io::stdout().lock();
     let shown = match output {
@@ -20,11 +20,22 @@ pub(super) fn show(response: &Response, output: Output) -> ExitCode {
         Output::Json => json(response, &mut out),
     };
     match shown.and_then(|()| out.flush()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => code(response),
         Err(error) => complain(
             &format!("done, but standard output cannot be written: {error}"),
             1,
         ),
+    }
+}
+
+fn code(response: &Response) -> ExitCode {
+    match response {
+        Response::Receipted { receipt, .. } if !receipt.applied_everywhere => {
+            ExitCode::from(EXIT_NOT_EVERYWHERE)
+        }
+        Response::Verified(verified) if !verified.findings.is_good() => ExitCode::FAILURE,
+        Response::Copied(copied) if !copied.faults.is_empty() => ExitCode::FAILURE,
+        _ => ExitCode::SUCCESS,
     }
 }
 
@@ -42,6 +53,21 @@ fn json(response: &Response, out: &mut impl Write) -> io::Result<()> {
         Response::Key(key) => put(key, out),
         Response::Keys(keys) => put(keys, out),
         Response::Whoami(whoami) => put(whoami, out),
+        Response::Receipted { response, receipt } => {
+            // As the answer without a receipt, and the receipt in it.
+            let mut plain = Vec::new();
+            json(response, &mut plain)?;
+            let mut answer: serde_json::Value = serde_json::from_slice(&plain)?;
+            if let Some(fields) = answer.as_object_mut() {
+                fields.insert("receipt".to_owned(), serde_json::to_value(receipt)?);
+            }
+            put(&answer, out)
+        }
+        Response::Nodes(nodes) => put(nodes, out),
+        Response::Status(status) => put(status, out),
+        Response::Verified(verified) => put(verified, out),
+        Response::Copied(copied) => put(copied, out),
+        Response::RootKey(key) => put(key, out),
     }
 }
 
@@ -105,6 +131,15 @@ fn table(response: &Response, out: &mut impl Write) -> io::Result<()> {
             columns(heads, rows, out)
         }
         Response::Whoami(whoami) => one_whoami(whoami, out),
+        Response::Receipted { response, receipt } => {
+            table(response, out)?;
+            show_store::receipt(receipt, out)
+        }
+        Response::Nodes(nodes) => show_store::nodes(nodes, out),
+        Response::Status(status) => show_store::status(status, out),
+        Response::Verified(verified) => show_store::verified(verified, out),
+        Response::Copied(copied) => show_store::copied(copied, out),
+        Response::RootKey(key) => show_store::root_key(key, out),
     }
 }
 
@@ -129,7 +164,7 @@ const fn status(status: KeyStatus) -> &'static str {
 
 /// Rows under their heads, each column as wide as its widest cell. Names hold no control characters, so none can
 /// disturb the terminal.
-fn columns<const N: usize>(
+pub(super) fn columns<const N: usize>(
     heads: [&str; N],
     rows: impl Iterator<Item = [String; N]>,
     out: &mut impl Write,
@@ -152,11 +187,11 @@ fn columns<const N: usize>(
     Ok(())
 }
 
-fn fact(what: &str, value: &str, out: &mut impl Write) -> io::Result<()> {
+pub(super) fn fact(what: &str, value: &str, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "{what:<15} {value}")
 }
 
-fn fact_if(what: &str, value: Option<&str>, out: &mut impl Write) -> io::Result<()> {
+pub(super) fn fact_if(what: &str, value: Option<&str>, out: &mut impl Write) -> io::Result<()> {
     value.map_or(Ok(()), |value| fact(what, value, out))
 }
 

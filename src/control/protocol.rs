@@ -6,8 +6,12 @@ use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
 
+use super::nodes::NodeView;
+use super::receipt::Receipt;
 use super::views::{FoundedView, KeyView, OrgView, UserView, Whoami};
 use crate::keys::{KeyKind, Role, Timestamp, UserKind};
+use crate::store::findings::{Findings, Status};
+use crate::store::migrate::Copied;
 
 /// A secret on its way in or out: wiped when dropped, and never shown by `Debug`.
 #[derive(Clone)]
@@ -108,6 +112,30 @@ pub enum Request {
     RevokeKey { kind: KeyKind, id: String },
     /// What a secret is.
     Whoami { secret: SecretText },
+    /// Another operation, and then which nodes have applied it, once all have or this time is up.
+    AndWait { request: Box<Request>, wait_ms: u64 },
+    /// The nodes of the fleet.
+    ListNodes,
+    /// What the store says of itself.
+    StoreStatus,
+    /// Looks through all of the store.
+    VerifyStore,
+    /// Puts back into the store what it has lost and this server has.
+    RestoreStore,
+    /// Lets the store be opened with another root key, too.
+    AddRootKey { root_key: SecretText },
+    /// Lets the store no longer be opened with the root key that has this check value.
+    RetireRootKey { check: String },
+}
+
+impl Request {
+    /// Whether it may take longer than an answer usually may.
+    pub(super) const fn is_long(&self) -> bool {
+        matches!(
+            self,
+            Self::AndWait { .. } | Self::VerifyStore | Self::RestoreStore
+        )
+    }
 }
 
 /// What an operation answers.
@@ -130,6 +158,43 @@ pub enum Response {
     Keys(Vec<KeyView>),
     /// What a secret is.
     Whoami(Box<Whoami>),
+    /// What an operation answers, and which nodes have applied it.
+    Receipted {
+        /// The operation's answer.
+        response: Box<Response>,
+        /// Which nodes have.
+        receipt: Receipt,
+    },
+    /// Nodes.
+    Nodes(Vec<NodeView>),
+    /// What the store says of itself.
+    Status(Box<Status>),
+    /// What was found in it.
+    Verified(Box<Verified>),
+    /// What was put back.
+    Copied(Box<Copied>),
+    /// The check value of a root key that was added or retired.
+    RootKey(RootKeyView),
+}
+
+/// What a look through a store found.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Verified {
+    /// Which store.
+    pub place: String,
+    /// What was found.
+    #[serde(flatten)]
+    pub findings: Findings,
+    /// Whether a server runs here, whose memory was compared, too.
+    pub compared_with_server: bool,
+}
+
+/// A root key that was added or retired.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RootKeyView {
+    /// Its check value.
+    pub check: String,
 }
 
 /// Why it failed, as sent over the socket.

@@ -24,8 +24,9 @@ use super::protocol::Failure;
 use super::{KeyService, Request, Response, ServiceError};
 use crate::store::StoreError;
 
-/// The one path.
+/// The one path, and the one for what may take long.
 const PATH: &str = "/v1";
+const PATH_LONG: &str = "/v1/long";
 
 /// The largest request: the longest names, 128 scopes and a secret fit many times.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -35,6 +36,9 @@ const CONCURRENT_MAX: usize = 16;
 
 /// An operation that takes longer is given up by its caller. It may still happen.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The same for what looks at everything there is, or waits for others.
+const LONG_OPERATION_TIMEOUT: Duration = Duration::from_hours(6);
 
 /// How long operations that have begun may take to end once the server stops. A connection that never asks for anything
 /// would otherwise hold it for ever.
@@ -104,14 +108,18 @@ impl ControlSocket {
 }
 
 fn router(service: KeyService) -> Router {
-    let bounds = ServiceBuilder::new()
-        .layer(HandleErrorLayer::new(timed_out))
-        .timeout(OPERATION_TIMEOUT)
-        .concurrency_limit(CONCURRENT_MAX);
-    Router::new()
-        .route(PATH, post(perform))
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(bounds)
+    let route = |path, timeout| {
+        let bounds = ServiceBuilder::new()
+            .layer(HandleErrorLayer::new(timed_out))
+            .timeout(timeout)
+            .concurrency_limit(CONCURRENT_MAX);
+        Router::new()
+            .route(path, post(perform))
+            .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+            .layer(bounds)
+    };
+    route(PATH, OPERATION_TIMEOUT)
+        .merge(route(PATH_LONG, LONG_OPERATION_TIMEOUT))
         .with_state(service)
 }
 
@@ -134,9 +142,9 @@ async fn perform(
         Ok(response) => Json(response).into_response(),
         Err(error) => {
             let status = match &error {
-                ServiceError::Store(StoreError::Refused(_)) | ServiceError::Ambiguous { .. } => {
-                    StatusCode::CONFLICT
-                }
+                ServiceError::Store(StoreError::Refused(_))
+                | ServiceError::Ambiguous { .. }
+                | ServiceError::NoFleet => StatusCode::CONFLICT,
                 ServiceError::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
                 ServiceError::NotApplied => StatusCode::SERVICE_UNAVAILABLE,
             };
@@ -186,7 +194,12 @@ impl ControlClient {
     /// # Errors
     /// A sentence for the person: the server's, or why there is none.
     pub async fn perform(self, request: &Request) -> Result<Response, String> {
-        tokio::time::timeout(OPERATION_TIMEOUT * 2, self.exchange(request))
+        let timeout = if request.is_long() {
+            LONG_OPERATION_TIMEOUT
+        } else {
+            OPERATION_TIMEOUT
+        };
+        tokio::time::timeout(timeout * 2, self.exchange(request))
             .await
             .unwrap_or_else(|_| Err("the server does not answer on its control socket".to_owned()))
     }
@@ -199,7 +212,8 @@ impl ControlClient {
                 .map_err(|error| broken(&error))?;
         let driver = tokio::spawn(connection);
         let body = serde_json::to_vec(request).map_err(|error| broken(&error))?;
-        let request = http::Request::post(PATH)
+        let path = if request.is_long() { PATH_LONG } else { PATH };
+        let request = http::Request::post(path)
             .header("host", "localhost")
             .header("content-type", "application/json")
             .body(Full::new(Bytes::from(body)))

@@ -25,7 +25,9 @@ mod sentinels;
 mod servers;
 
 mod links;
+mod receipts;
 mod stage;
+mod upkeep;
 
 use std::time::{Duration, Instant};
 

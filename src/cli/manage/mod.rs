@@ -1,4 +1,7 @@
-//! The commands that manage orgs, users and keys: their options, as requests to the key operations.
+//! The commands that manage orgs, users and keys: their options, and what is read from standard input. The requests
+//! that they become are in `requests`.
+
+mod requests;
 
 use std::io::Read as _;
 use std::process::ExitCode;
@@ -7,16 +10,16 @@ use clap::{Args, Subcommand, ValueEnum};
 use ipnet::IpNet;
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::connect::{At, perform};
-use super::show::show;
-use super::{EXIT_USAGE, complain};
+use crate::cli::connect::{At, perform};
+use crate::cli::show::show;
+use crate::cli::{EXIT_USAGE, complain};
 use crate::control::{Request, SecretText};
+use crate::keys::Timestamp;
 use crate::keys::secret::SECRET_BYTES_MAX;
-use crate::keys::{KeyKind, Role, Timestamp, UserKind};
 
 /// `init`
 #[derive(Args)]
-pub(super) struct Init {
+pub(in crate::cli) struct Init {
     #[command(flatten)]
     at: At,
     /// The org's name
@@ -29,7 +32,7 @@ pub(super) struct Init {
 
 /// `orgs`
 #[derive(Args)]
-pub(super) struct Orgs {
+pub(in crate::cli) struct Orgs {
     #[command(flatten)]
     at: At,
     #[command(subcommand)]
@@ -45,14 +48,18 @@ enum OrgsAction {
     /// Show an org, given by id or name
     Show { org: String },
     /// Refuse all keys of an org until it is enabled again
-    Disable { org: String },
+    Disable {
+        org: String,
+        #[command(flatten)]
+        wait: Wait,
+    },
     /// Enable an org again
     Enable { org: String },
 }
 
 /// `users`
 #[derive(Args)]
-pub(super) struct Users {
+pub(in crate::cli) struct Users {
     #[command(flatten)]
     at: At,
     #[command(subcommand)]
@@ -85,9 +92,40 @@ enum UsersAction {
     /// Show a user or service account, given by id, e-mail address or name
     Show { user: String },
     /// Disable a user, and revoke all their application keys for good
-    Disable { user: String },
+    Disable {
+        user: String,
+        #[command(flatten)]
+        wait: Wait,
+    },
     /// Enable a user again; revoked keys stay revoked
     Enable { user: String },
+}
+
+/// Whether to wait for the nodes.
+#[derive(Args)]
+struct Wait {
+    /// Then say which nodes have applied it, as soon as all have or this time is up. Exits with 3 when one has not: it
+    /// refuses at the latest from the time shown on. May be run again for what is revoked already
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        num_args = 0..=1,
+        default_missing_value = "10",
+        value_parser = clap::value_parser!(u64).range(..=600)
+    )]
+    wait: Option<u64>,
+}
+
+impl Wait {
+    fn after(self, request: Request) -> Request {
+        match self.wait {
+            Some(seconds) => Request::AndWait {
+                request: Box::new(request),
+                wait_ms: seconds * 1_000,
+            },
+            None => request,
+        }
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -102,7 +140,7 @@ enum RoleName {
 
 /// `service-accounts`
 #[derive(Args)]
-pub(super) struct ServiceAccounts {
+pub(in crate::cli) struct ServiceAccounts {
     #[command(flatten)]
     at: At,
     #[command(subcommand)]
@@ -130,7 +168,7 @@ enum ServiceAccountsAction {
 
 /// `keys`
 #[derive(Args)]
-pub(super) struct Keys {
+pub(in crate::cli) struct Keys {
     #[command(flatten)]
     at: At,
     #[command(subcommand)]
@@ -152,7 +190,11 @@ enum KeysAction {
     /// Show an API key
     Show { id: String },
     /// Revoke an API key for good
-    Revoke { id: String },
+    Revoke {
+        id: String,
+        #[command(flatten)]
+        wait: Wait,
+    },
 }
 
 #[derive(Args)]
@@ -173,7 +215,7 @@ struct NewApiKey {
 
 /// `apps`
 #[derive(Args)]
-pub(super) struct Apps {
+pub(in crate::cli) struct Apps {
     #[command(flatten)]
     at: At,
     #[command(subcommand)]
@@ -209,12 +251,16 @@ enum AppsAction {
     /// Show an application key
     Show { id: String },
     /// Revoke an application key for good
-    Revoke { id: String },
+    Revoke {
+        id: String,
+        #[command(flatten)]
+        wait: Wait,
+    },
 }
 
 /// `tokens`
 #[derive(Args)]
-pub(super) struct Tokens {
+pub(in crate::cli) struct Tokens {
     #[command(flatten)]
     at: At,
     #[command(subcommand)]
@@ -247,12 +293,16 @@ enum TokensAction {
     /// Show a client token
     Show { id: String },
     /// Revoke a client token for good
-    Revoke { id: String },
+    Revoke {
+        id: String,
+        #[command(flatten)]
+        wait: Wait,
+    },
 }
 
 /// `whoami`
 #[derive(Args)]
-pub(super) struct WhoamiArgs {
+pub(in crate::cli) struct WhoamiArgs {
     #[command(flatten)]
     at: At,
 }
@@ -264,13 +314,13 @@ enum Task {
 }
 
 /// A management command: where, and what.
-pub(super) struct Managed {
+pub(in crate::cli) struct Managed {
     at: At,
     task: Task,
 }
 
 /// Performs the command and shows what came of it.
-pub(super) fn run(command: Managed) -> ExitCode {
+pub(in crate::cli) fn run(command: Managed) -> ExitCode {
     let request = match command.task {
         Task::Do(request) => request,
         Task::WithSecret(request) => match read_secret() {
@@ -353,150 +403,5 @@ impl From<WhoamiArgs> for Managed {
             at,
             task: Task::WithSecret(Box::new(|secret| Request::Whoami { secret })),
         }
-    }
-}
-
-impl From<OrgsAction> for Task {
-    fn from(action: OrgsAction) -> Self {
-        Self::Do(match action {
-            OrgsAction::Create { name } => Request::CreateOrg { name },
-            OrgsAction::List => Request::ListOrgs,
-            OrgsAction::Show { org } => Request::ShowOrg { org },
-            OrgsAction::Disable { org } => Request::SetOrgDisabled {
-                org,
-                disabled: true,
-            },
-            OrgsAction::Enable { org } => Request::SetOrgDisabled {
-                org,
-                disabled: false,
-            },
-        })
-    }
-}
-
-impl From<UsersAction> for Task {
-    fn from(action: UsersAction) -> Self {
-        Self::Do(match action {
-            UsersAction::Create {
-                org,
-                email,
-                name,
-                role,
-            } => Request::CreateUser {
-                org,
-                email,
-                name,
-                role: match role {
-                    RoleName::Admin => Role::Admin,
-                    RoleName::Standard => Role::Standard,
-                    RoleName::ReadOnly => Role::ReadOnly,
-                },
-            },
-            UsersAction::List { org } => Request::ListUsers {
-                org,
-                kind: UserKind::Person,
-            },
-            UsersAction::Show { user } => Request::ShowUser { user },
-            UsersAction::Disable { user } => Request::SetUserDisabled {
-                user,
-                disabled: true,
-            },
-            UsersAction::Enable { user } => Request::SetUserDisabled {
-                user,
-                disabled: false,
-            },
-        })
-    }
-}
-
-impl From<ServiceAccountsAction> for Task {
-    fn from(action: ServiceAccountsAction) -> Self {
-        Self::Do(match action {
-            ServiceAccountsAction::Create { org, name } => {
-                Request::CreateServiceAccount { org, name }
-            }
-            ServiceAccountsAction::List { org } => Request::ListUsers {
-                org,
-                kind: UserKind::ServiceAccount,
-            },
-        })
-    }
-}
-
-impl NewApiKey {
-    fn request(self, secret: Option<SecretText>) -> Request {
-        Request::CreateApiKey {
-            org: self.org,
-            name: self.name,
-            expires_at: self.expires_at,
-            allowed_addresses: self.allowed_addresses,
-            secret,
-        }
-    }
-}
-
-impl From<KeysAction> for Task {
-    fn from(action: KeysAction) -> Self {
-        let kind = KeyKind::ApiKey;
-        Self::Do(match action {
-            KeysAction::Create(new) => new.request(None),
-            KeysAction::Import(new) => {
-                return Self::WithSecret(Box::new(|secret| new.request(Some(secret))));
-            }
-            KeysAction::List { org } => Request::ListKeys { kind, org },
-            KeysAction::Show { id } => Request::ShowKey { kind, id },
-            KeysAction::Revoke { id } => Request::RevokeKey { kind, id },
-        })
-    }
-}
-
-impl From<AppsAction> for Task {
-    fn from(action: AppsAction) -> Self {
-        let kind = KeyKind::ApplicationKey;
-        Self::Do(match action {
-            AppsAction::Create {
-                owner,
-                name,
-                scopes,
-                expires_at,
-            } => Request::CreateApplicationKey {
-                owner,
-                name,
-                expires_at,
-                scopes,
-            },
-            AppsAction::List {
-                owner: Some(owner), ..
-            } => Request::ListKeysOfOwner { owner },
-            // The parser demands one of the two.
-            AppsAction::List { org, owner: None } => Request::ListKeys {
-                kind,
-                org: org.unwrap_or_default(),
-            },
-            AppsAction::Show { id } => Request::ShowKey { kind, id },
-            AppsAction::Revoke { id } => Request::RevokeKey { kind, id },
-        })
-    }
-}
-
-impl From<TokensAction> for Task {
-    fn from(action: TokensAction) -> Self {
-        let kind = KeyKind::ClientToken;
-        Self::Do(match action {
-            TokensAction::Create {
-                org,
-                name,
-                allowed_origins,
-                expires_at,
-            } => Request::CreateClientToken {
-                org,
-                name,
-                expires_at,
-                allowed_origins,
-            },
-            TokensAction::List { org } => Request::ListKeys { kind, org },
-            TokensAction::Show { id } => Request::ShowKey { kind, id },
-            TokensAction::Revoke { id } => Request::RevokeKey { kind, id },
-        })
     }
 }
