@@ -63,7 +63,7 @@ pub enum NodeState {
     Applied,
     /// It has not said so.
     NoAnswer,
-    /// It does not run.
+    /// It does not run. Started again where it hears nothing, it refuses at the latest from the time told.
     Stopped,
 }
 
@@ -155,9 +155,9 @@ impl Waiting {
             };
             let ends = node.lease_ends();
             if node.stopped {
-                // What stopped long ago says nothing about this change.
-                if ends > self.begun.unwrap_or(now) {
-                    nodes.push(line(NodeState::Stopped, None, None));
+                // Where it is started again and hears nothing, it knows what it knew, for as long.
+                if ends > now {
+                    nodes.push(line(NodeState::Stopped, None, Some(ends)));
                 }
             } else if node.position >= self.revision {
                 let first = *self.first.entry(node.id).or_insert(node.reported_at);
