@@ -104,7 +104,7 @@ enum UsersAction {
 /// Whether to wait for the nodes.
 #[derive(Args)]
 struct Wait {
-    /// Then say which nodes have applied it, as soon as all have or this time is up [default: 10]
+    /// Then say which nodes have applied it, as soon as all have or this time is up: 10 seconds unless given
     ///
     /// Exits with 3 when one has not: it refuses at the latest from the time shown on. A node that was stopped is not
     /// waited for; started again where it cannot reach Redis, it refuses at the latest from the time shown on, too. May

@@ -81,9 +81,6 @@ impl Common {
     fn report(&self, now: Instant, solid: &[Revision; PARTITIONS], stopped: bool) -> Report {
         let age = self.table.view(now).map(|view| view.age);
         let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        let lease = age.map_or(Duration::ZERO, |age| {
-            self.node.serves_stale_for.saturating_sub(age)
-        });
         Report {
             node_id: self.node.id,
             node_name: self.node.name.clone(),
@@ -91,7 +88,9 @@ impl Common {
             address: self.node.address.clone(),
             positions: *solid,
             age_ms: age.map_or(u64::MAX, ms),
-            lease_ms: if stopped { 0 } else { ms(lease) },
+            // By the answer to this very report the view may become as fresh as the report; and a node that has ended may be
+            // started again where it hears nothing.
+            lease_ms: ms(self.node.serves_stale_for),
             keys: u64::try_from(self.table.keys_len()).unwrap_or(u64::MAX),
             stopped,
         }
