@@ -33,16 +33,20 @@ pub(super) struct StoreCommand {
 enum StoreAction {
     /// Say which store it is, how far it is, which root keys open it and how its servers are
     Status,
-    /// Look through all of it: every record opened, every digest computed again, names and fingerprints compared with
-    /// the records, and with what the server here has in memory, if one runs. Exits with 1 when something is wrong, and
-    /// names it by its id
+    /// Look through all of it, and name what is wrong by its id
+    ///
+    /// Every record is opened, every digest computed again, names and fingerprints are compared with the records, and
+    /// with what the server here has in memory, if one runs. Exits with 1 when something is wrong.
     Verify,
-    /// Put back into Redis what it has lost and the replica of this node has. What is newer in Redis stays, and what is
-    /// revoked in either is revoked. While the node runs it does so itself
+    /// Put back into Redis what it has lost and this node has
+    ///
+    /// A node that runs puts back what it has in memory, one that does not what is in its replica. What is newer in
+    /// Redis stays, and what is revoked in either is revoked. It may be run again, and from several nodes.
     Restore,
-    /// Copy the store from the file to Redis or back: same ids, same secrets, revoked keys included. It can be cut and
-    /// run again, goes on where it was, and compares both sides at the end. The source is left as it is; change nothing
-    /// in it meanwhile
+    /// Copy the store from the file to Redis or back
+    ///
+    /// Same ids, same secrets, revoked keys included. It can be cut and run again, goes on where it was, and compares
+    /// both sides at the end. The source is left as it is: change nothing in it meanwhile, and use only one afterwards.
     #[command(group = ArgGroup::new("direction").required(true))]
     Migrate {
         /// From keygate.redb in the data folder to the empty Redis of [store.redis]. Stop the server first
@@ -56,7 +60,8 @@ enum StoreAction {
     ///
     /// The store's own keys are random and are kept in it wrapped under each root key. This adds one wrapping. Then
     /// give every node the new key (root.key in its data folder, or store.root_key) and restart it, one after the
-    /// other; then remove the old wrapping with `keygate store retire-root-key`.
+    /// other, while Redis can be reached: a replica does not open with the new key and is read anew. Then remove the
+    /// old wrapping with `keygate store retire-root-key`.
     ///
     /// What this protects against: somebody who got the old root key, and gets to read the store only later. What it
     /// does not: whoever had the old root key AND a copy of the store, or of a node's replica, from before has the
@@ -67,10 +72,11 @@ enum StoreAction {
         #[arg(long, value_name = "FILE")]
         new: PathBuf,
     },
-    /// Let the store no longer be opened with an old root key, named by its check value as `keygate store status`
-    /// shows it. Neither the last one nor the one in use here can be retired; a node that still has it does not start again
+    /// Let the store no longer be opened with an old root key
+    ///
+    /// Neither the last one nor the one in use here can be retired. A node that still has it does not start again.
     RetireRootKey {
-        /// Its check value
+        /// Its check value, as `keygate store status` shows it
         check: String,
     },
 }

@@ -63,7 +63,7 @@ pub enum NodeState {
     Applied,
     /// It has not said so.
     NoAnswer,
-    /// It does not run.
+    /// It does not run. Started again where it hears nothing, it refuses at the latest from the time told.
     Stopped,
 }
 
@@ -155,10 +155,9 @@ impl Waiting {
             };
             let ends = node.lease_ends();
             if node.stopped {
-                // Should it start again, cut off from the store, it serves from a replica of that age.
-                let may_accept = node.position < self.revision;
+                // Where it is started again and hears nothing, it knows what it knew, for as long.
                 if ends > now {
-                    nodes.push(line(NodeState::Stopped, None, may_accept.then_some(ends)));
+                    nodes.push(line(NodeState::Stopped, None, Some(ends)));
                 }
             } else if node.position >= self.revision {
                 let first = *self.first.entry(node.id).or_insert(node.reported_at);

@@ -12,6 +12,7 @@ use keygate::keys::{Actor, PARTITIONS};
 use keygate::store::{EmbeddedStore, NewKey, NewKeyOf, migrate};
 use serde_json::Value;
 
+use crate::cluster::Cluster;
 use crate::eventually;
 use crate::fleet::{Fleet, Home, Org};
 use crate::node::Node;
@@ -513,4 +514,37 @@ fn the_store_is_named_by_the_servers_alone() {
     assert_eq!(made.status.code(), Some(0), "{}", said(&made));
     let listed = keygate(&["orgs", "list"], folder.path());
     assert!(said(&listed).contains("default"), "{}", said(&listed));
+}
+
+#[test]
+fn a_store_in_a_cluster_is_looked_after_like_any_other() {
+    let cluster = Cluster::start();
+    let fleet = Fleet::with(Home::cluster(&cluster), "");
+    let (node, org) = with_file(&fleet, "a");
+    let copied = node.cli(&["store", "migrate", "--to-redis"]);
+    assert_eq!(copied["records"], 4);
+    let status = node.cli(&["store", "status"]);
+    assert_eq!(status["servers"].as_array().unwrap().len(), 3);
+    assert_eq!(status["partitions"].as_array().unwrap().len(), PARTITIONS);
+    let verified = node.cli(&["store", "verify"]);
+    assert_eq!(
+        (&verified["records"], &verified["faults"]),
+        (&4.into(), &Value::Array(vec![]))
+    );
+    let new = node.place().data_dir.join("new.key");
+    node.cli(&["store", "rotate-root-key", "--new", new.to_str().unwrap()]);
+    let mut running = fleet.node("b");
+    fs::copy(&new, running.place().data_dir.join("root.key")).unwrap();
+    running.start();
+    running.wait_ready();
+    let key = running.create_key(&org, "extra");
+    let revoked = running.cli(&["keys", "revoke", &key.id, "--wait"]);
+    assert_eq!(revoked["receipt"]["nodes"][0]["state"], "applied");
+    let nodes = running.cli(&["fleet"]);
+    assert_eq!(
+        (&nodes[0]["node"], &nodes[0]["health"]),
+        (&"b".into(), &"live".into())
+    );
+    fs::remove_file(node.place().data_dir.join("keygate.redb")).unwrap();
+    node.cli(&["store", "migrate", "--to-file"]);
 }

@@ -104,8 +104,11 @@ enum UsersAction {
 /// Whether to wait for the nodes.
 #[derive(Args)]
 struct Wait {
-    /// Then say which nodes have applied it, as soon as all have or this time is up. Exits with 3 when one has not: it
-    /// refuses at the latest from the time shown on. May be run again for what is revoked already
+    /// Then say which nodes have applied it, as soon as all have or this time is up: 10 seconds unless given
+    ///
+    /// Exits with 3 when one has not: it refuses at the latest from the time shown on. A node that was stopped is not
+    /// waited for; started again where it cannot reach Redis, it refuses at the latest from the time shown on, too. May
+    /// be run again for what is revoked already.
     #[arg(
         long,
         value_name = "SECONDS",

@@ -515,65 +515,6 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::print_stderr, reason = "what it measures is to be read")]
-    #[ignore = "it takes a while, and says something only when it is built for speed"]
-    fn a_replica_of_a_million_keys_is_there_within_three_seconds() {
-        let folder = Folder::new();
-        let org = samples::org("acme");
-        let mut replica = folder.make();
-        let sealer = folder.keyring.sealer();
-        let positions = [Revision(1_000_000); PARTITIONS];
-        let began = Instant::now();
-        let mut keys: Vec<Key> = some_keys(&org, 1_000_000).collect();
-        // In the order in which a snapshot comes.
-        keys.sort_by_key(|key| bucket_of(key.id.bytes()));
-        let first = keys[0].clone();
-        let mut keys = keys.into_iter();
-        let mut saving = Duration::ZERO;
-        loop {
-            let changes: Vec<Change> = keys
-                .by_ref()
-                .take(10_000)
-                .map(|key| Change {
-                    sealed: seal(&sealer, &Record::Key(key.clone())).unwrap(),
-                    record: Record::Key(key),
-                })
-                .collect();
-            if changes.is_empty() {
-                break;
-            }
-            let began = Instant::now();
-            replica
-                .save(&changes, &positions, Some(Timestamp(9_000)), Pace::Ready)
-                .unwrap();
-            saving += began.elapsed();
-        }
-        let made = began.elapsed();
-        let one = folder.change(Record::Key(revoked(first, 1_000_001)));
-        let began = Instant::now();
-        replica
-            .save(&[one], &positions, Some(Timestamp(9_000)), Pace::Urgent)
-            .unwrap();
-        let flushed = began.elapsed();
-        // As a killed process leaves it.
-        let killed = folder.folder.path().join("killed.redb");
-        fs::copy(folder.path(), &killed).unwrap();
-        drop(replica);
-        let size = fs::metadata(folder.path()).unwrap().len();
-        for path in [folder.path(), killed] {
-            let began = Instant::now();
-            let clock = (Instant::now(), Timestamp(10_000));
-            let loaded = Replica::load(&path, &folder.root_key, Some(OURS), clock).unwrap();
-            let took = began.elapsed();
-            eprintln!(
-                "made in {made:?} ({saving:?} of it saved), one revocation in {flushed:?}, {size} bytes, loaded in {took:?}"
-            );
-            assert_eq!(loaded.table.keys_len(), 1_000_000);
-            assert!(took < Duration::from_secs(3), "{took:?}");
-        }
-    }
-
-    #[test]
     fn a_replica_opens_with_the_root_keys_of_the_store_and_with_no_other() {
         let folder = Folder::new();
         let added = RootKey::from_hex(&"5c".repeat(32)).unwrap();
