@@ -199,6 +199,8 @@ fn a_migration_that_was_killed_goes_on_where_it_was() {
         let half = ends(&node, 1, &["store", "verify"]);
         assert!(half.contains("half restored or half copied"), "{half}");
         assert_eq!(node.cli(&["store", "status"])["restoring"], true);
+        let made = ends(&node, 1, &["orgs", "create", "meanwhile"]);
+        assert!(made.contains("nothing new is made"), "{made}");
     }
     assert!(kills > 0, "it was never caught half-way");
     let copied = node.cli(&["store", "migrate", "--to-redis"]);

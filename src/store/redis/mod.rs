@@ -148,6 +148,19 @@ impl RedisStore {
         }
     }
 
+    /// Whether a partition has all its records: while they are being put back, nothing new is made, for what it must not
+    /// meet may still be missing. Revoking and disabling go on.
+    fn whole(&self, partition: Partition) -> Result<(), StoreError> {
+        if self.tail(partition)?.restoring {
+            return Err(StoreError::NotNow {
+                server: self.servers(),
+                why: "it is being put back together, and until then nothing new is made: run keygate store restore"
+                    .to_owned(),
+            });
+        }
+        Ok(())
+    }
+
     /// Makes an org together with its first API key, so that an org has at least one at any time.
     ///
     /// # Errors
@@ -155,6 +168,7 @@ impl RedisStore {
     pub fn create_org(&self, name: Name, by: Actor) -> Result<(Org, Issued), StoreError> {
         let secret = Secret::generate(KeyKind::ApiKey)?;
         let partition = Slot::of_org_name(name.as_str()).partition();
+        self.whole(partition)?;
         let (org, key) = self.write(partition, |writing| writing.create_org(&name, &secret, by))?;
         Ok((org, Issued { key, secret }))
     }
@@ -166,6 +180,7 @@ impl RedisStore {
     pub fn found(&self, org: Name, handle: Name, by: Actor) -> Result<Founded, StoreError> {
         let secrets = FirstSecrets::generate()?;
         let partition = Slot::of_org_name(org.as_str()).partition();
+        self.whole(partition)?;
         let (org, user, api_key, application_key) = self.write(partition, |writing| {
             writing.found(&org, &handle, &secrets, by)
         })?;
@@ -187,6 +202,7 @@ impl RedisStore {
     /// # Errors
     /// [`StoreError::Refused`] when a rule says no.
     pub fn create_user(&self, user: NewUser) -> Result<User, StoreError> {
+        self.whole(user.org.partition())?;
         self.write(user.org.partition(), |writing| writing.create_user(&user))
     }
 
@@ -200,6 +216,7 @@ impl RedisStore {
         name: Name,
         role: Role,
     ) -> Result<User, StoreError> {
+        self.whole(org.partition())?;
         self.write(org.partition(), |writing| {
             writing.create_service_account(org, &name, role)
         })
@@ -228,6 +245,7 @@ impl RedisStore {
             NewKeyOf::ApiKey { org, .. } | NewKeyOf::ClientToken { org, .. } => org.partition(),
             NewKeyOf::ApplicationKey { owner, .. } => owner.partition(),
         };
+        self.whole(partition)?;
         let key = self.write(partition, |writing| writing.create_key(&new, &secret))?;
         Ok(Issued { key, secret })
     }
