@@ -33,6 +33,9 @@ const WAIT_MAX: Duration = Duration::from_mins(10);
 /// How often it is looked whether a key is revoked here.
 const LOOK: Duration = Duration::from_millis(5);
 
+/// How long this process may take to hear of a change that it has made itself.
+const HEARD_WITHIN: Duration = Duration::from_secs(5);
+
 /// How often they are asked, growing from the first to the second.
 const ASK_FIRST: Duration = Duration::from_millis(20);
 const ASK_LAST: Duration = Duration::from_millis(200);
@@ -51,6 +54,8 @@ pub enum ServiceError {
     },
     /// It is about the nodes of a fleet, and the store is a file of one server.
     NoFleet,
+    /// The change is stored, but this process does not hear of it: its link to the store is down in one direction.
+    NotHeard,
     /// The change is stored, but the table of this process did not apply it: it is stopping.
     NotApplied,
 }
@@ -64,6 +69,9 @@ impl fmt::Display for ServiceError {
             }
             Self::NoFleet => f.write_str(
                 "the store is a file of one server: only a fleet on Redis has nodes, and a replica to restore from",
+            ),
+            Self::NotHeard => f.write_str(
+                "the change is stored, but this server has not heard of it from the store, and may not be the only one: it will be in force here when it does",
             ),
             Self::NotApplied => f.write_str(
                 "the change is stored, but the server stopped before it was in force there: it will be when it starts",
@@ -171,12 +179,18 @@ impl KeyService {
         };
         if let Some(mut applied) = self.applied.clone() {
             // While the store is being restored no node knows how far it is; that the key is revoked is enough.
-            let is_applied = tokio::select! {
-                is_applied = applied.wait_for(partition, revision) => is_applied,
-                () = self.refused(revoked) => true,
+            let is_applied = async {
+                tokio::select! {
+                    is_applied = applied.wait_for(partition, revision) => is_applied,
+                    () = self.refused(revoked) => true,
+                }
             };
-            if !is_applied {
-                return Err(ServiceError::NotApplied);
+            match tokio::time::timeout(HEARD_WITHIN, is_applied).await {
+                Ok(true) => {}
+                Ok(false) => return Err(ServiceError::NotApplied),
+                // An answer with the one copy of a secret must not be lost.
+                Err(_) if response.shows_secret() => {}
+                Err(_) => return Err(ServiceError::NotHeard),
             }
         }
         let Some(wait) = wait else {

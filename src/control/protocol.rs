@@ -197,6 +197,18 @@ pub struct RootKeyView {
     pub check: String,
 }
 
+impl Response {
+    /// Whether it shows a secret, which is shown this once.
+    pub(super) fn shows_secret(&self) -> bool {
+        match self {
+            Self::Founded(_) => true,
+            Self::Key(key) => key.secret.is_some(),
+            Self::Org(org) => org.api_key.is_some(),
+            _ => false,
+        }
+    }
+}
+
 /// Why it failed, as sent over the socket.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Failure {

@@ -146,7 +146,9 @@ async fn perform(
                 | ServiceError::Ambiguous { .. }
                 | ServiceError::NoFleet => StatusCode::CONFLICT,
                 ServiceError::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
-                ServiceError::NotApplied => StatusCode::SERVICE_UNAVAILABLE,
+                ServiceError::NotApplied | ServiceError::NotHeard => {
+                    StatusCode::SERVICE_UNAVAILABLE
+                }
             };
             failed(status, error.to_string())
         }
