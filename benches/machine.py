@@ -1,5 +1,6 @@
 """What the benchmarks need of the machine: packages, cores, pinned processes, their CPU time and memory. It knows no contender."""
 
+import argparse
 import fcntl
 import json
 import os
@@ -22,6 +23,14 @@ os.environ["PATH"] += ":/usr/sbin:/sbin"
 
 class Failed(Exception):
     """A benchmark that cannot give a true figure says why and gives none."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Usage errors end with 64, as keygate's own do."""
+
+    def error(self, message):
+        self.print_usage(sys.stderr)
+        self.exit(64, f"{self.prog}: {message}\n")
 
 
 def say(text):
@@ -111,15 +120,15 @@ def free_port():
 
 
 class Process:
-    """A server pinned to one core in a session of its own, so that Ctrl-C reaches us first and we stop it in order."""
+    """A server pinned to a core (or to several, "0,1") in a session of its own, so that Ctrl-C reaches us first and we stop it in order."""
 
-    def __init__(self, name, command, core, log, stdout=None):
+    def __init__(self, name, command, core, log, stdout=None, stdin=subprocess.DEVNULL):
         self.name, self.log = name, log
         # setpriv: the server goes when this script is killed without a chance to clean up.
         pinned = ["taskset", "-c", str(core), "setpriv", "--pdeathsig", "TERM", "--"] + command
         with open(log, "ab") as out:
             self.child = subprocess.Popen(
-                pinned, stdin=subprocess.DEVNULL, stdout=stdout or out, stderr=out, start_new_session=True
+                pinned, stdin=stdin, stdout=stdout or out, stderr=out, start_new_session=True
             )
         self.pid = self.child.pid
 
@@ -136,11 +145,18 @@ class Process:
                 self.child.wait(5)
             except subprocess.TimeoutExpired:
                 pass
+        self.kill()
+
+    def kill(self):
+        """Without a chance to end in order."""
         try:
             os.killpg(self.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
         self.child.wait()
+
+    def signal(self, number):
+        os.kill(self.pid, number)
 
     def pids(self):
         """The process and everything below it: nginx does its work in a child."""
@@ -241,15 +257,44 @@ def describe():
     }
 
 
-def build_keygate():
-    """The path of the release binary, built if it is not up to date."""
-    command = ["cargo", "build", "--release", "--locked", "--bin", "keygate", "--message-format=json-render-diagnostics"]
-    say("building keygate (release)")
+def build(words, name):
+    """The path of what cargo built under this name, in release and up to date."""
+    command = ["cargo", "build", "--release", "--locked", *words, "--message-format=json-render-diagnostics"]
+    say(f"building {name} (release)")
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
-        raise Failed("keygate does not build")
+        raise Failed(f"{name} does not build")
     for line in done.stdout.splitlines():
         message = json.loads(line)
-        if message.get("executable") and message["target"]["name"] == "keygate":
+        if message.get("executable") and message["target"]["name"] == name:
             return message["executable"]
-    raise Failed("cargo named no keygate binary")
+    raise Failed(f"cargo named no {name}")
+
+
+def build_keygate():
+    """The path of the release binary."""
+    return build(["--bin", "keygate"], "keygate")
+
+
+def start_upstream(folder, core, stop):
+    """What stands behind the gateways: cheaper than any of them, so it never is the limit. Its process and its address."""
+    binary = f"{folder}/upstream"
+    done = subprocess.run(["cc", "-O2", "-o", binary, os.path.join(ROOT, "benches", "upstream.c")], check=False)
+    if done.returncode:
+        raise Failed("benches/upstream.c does not compile")
+    process = Process("upstream", [binary], core, f"{folder}/upstream.log", stdout=subprocess.PIPE)
+    stop.append(process)
+    port = process.child.stdout.readline().strip()
+    if not port:
+        process.must_run()
+        raise Failed("the upstream named no port")
+    return process, f"127.0.0.1:{int(port)}"
+
+
+def markdown(head, body):
+    """A table whose columns stand below each other."""
+    rows = [[str(text) for text in line] for line in [head, *body]]
+    widths = [max(len(line[column]) for line in rows) for column in range(len(head))]
+    out = ["| " + " | ".join(text.ljust(width) for text, width in zip(line, widths)) + " |" for line in rows]
+    out.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    return "\n".join(out)

@@ -1,6 +1,5 @@
 """benches/run peers: keygate beside nginx on one core each in turn. Figures only; benches/README.md says how to read them."""
 
-import argparse
 import concurrent.futures
 import json
 import os
@@ -148,21 +147,6 @@ def nginx_user():
 
 
 # The upstream ----------------------------------------------------------------------------------------------------------
-
-
-def start_upstream(folder, core, stop):
-    """On the load's core: what it costs must not be taken from the proxy, and it is cheaper than any proxy, so it never is the limit."""
-    binary = f"{folder}/upstream"
-    done = subprocess.run(["cc", "-O2", "-o", binary, os.path.join(HERE, "upstream.c")], check=False)
-    if done.returncode:
-        raise Failed("benches/upstream.c does not compile")
-    process = Process("upstream", [binary], core, f"{folder}/upstream.log", stdout=subprocess.PIPE)
-    stop.append(process)
-    port = process.child.stdout.readline().strip()
-    if not port:
-        process.must_run()
-        raise Failed("the upstream named no port")
-    return process, f"127.0.0.1:{int(port)}"
 
 
 def seen(upstream):
@@ -348,10 +332,7 @@ def table(rows):
             cell("requests_per_second", 0), cell("p50_ms", 2), cell("p99_ms", 2), cell("p999_ms", 2),
             f"{row['rss_kib']['median'] / 1024:.1f}", f"{row['pss_kib']['median'] / 1024:.1f}",
         ])  # fmt: skip
-    widths = [max(len(line[column]) for line in [head, *body]) for column in range(len(head))]
-    out = ["| " + " | ".join(text.ljust(width) for text, width in zip(line, widths)) + " |" for line in [head, *body]]
-    out.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
-    return "\n".join(out)
+    return machine.markdown(head, body)
 
 
 def doubts(runs, siblings):
@@ -376,16 +357,8 @@ def doubts(runs, siblings):
 # The whole -------------------------------------------------------------------------------------------------------------
 
 
-class Parser(argparse.ArgumentParser):
-    """Usage errors end with 64, as keygate's own do."""
-
-    def error(self, message):
-        self.print_usage(sys.stderr)
-        self.exit(64, f"{self.prog}: {message}\n")
-
-
 def parse():
-    parser = Parser(prog="benches/run peers", description=__doc__)
+    parser = machine.Parser(prog="benches/run peers", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="2 short rounds, 64 connections, 200 keys: shows that it works, not how fast")
     parser.add_argument("--json", metavar="FILE", help="write every run and the medians there")
     parser.add_argument("--rounds", type=int, help="interleaved rounds (5; quick 2)")
@@ -412,7 +385,7 @@ def parse():
 def measure(options, folder, stop):
     proxy_core, load_core, siblings = machine.cores()
     machine.allow_many_files()
-    upstream_process, upstream = start_upstream(folder, load_core, stop)
+    upstream_process, upstream = machine.start_upstream(folder, load_core, stop)
     contenders = []
     keys = [f"{random.getrandbits(128):032x}" for _ in range(options.keys)]
     if "keygate" in options.contenders:
