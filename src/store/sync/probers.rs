@@ -13,9 +13,10 @@ use crate::store::redis::RedisStore;
 use crate::store::redis::feed::Plan;
 use crate::store::redis::probe::{Prober, Report};
 
-/// How often it is asked where the store stands, and how soon again after a revocation.
+/// How often it is asked where the store stands, and how soon again after a revocation: at once, unless it was asked just
+/// now, so that many revocations in a second cost each node a few questions and not as many.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
-const PROBE_AGAIN: Duration = Duration::from_millis(20);
+const PROBE_AGAIN: Duration = Duration::from_millis(250);
 
 /// How often the store's wrapped keys are copied, so that the replica opens with a root key that was added meanwhile.
 const RINGS_EVERY: Duration = Duration::from_secs(10);
