@@ -37,6 +37,8 @@ pub(super) fn make(
     given: Option<(Uuid, Keyring)>,
 ) -> Result<Identity, StoreError> {
     let wanted = given.as_ref().map(|(identity, _)| *identity);
+    // Before the first write: what is not ours in any partition leaves all of them as they are.
+    survey(servers, root_key, wanted)?;
     // What is to be brought here is not here yet: nobody may take the emptiness for the store.
     let restoring = wanted.is_some();
     let (identity, keyring) = match given {
@@ -66,15 +68,56 @@ pub(super) fn make(
         make_partition(servers, partition, found.identity, restoring, &rings)?;
         let meta = meta(servers, partition)?;
         let other = check(servers, &meta, root_key)?;
-        if other.identity != found.identity {
-            return Err(StoreError::OtherIdentity {
-                server: servers.connector().named(),
-                found: format!("{} in partition {partition}", other.identity),
-                wanted: found.identity,
-            });
-        }
+        same_store(servers, partition, other.identity, found.identity)?;
     }
     Ok(found)
+}
+
+/// Looks whether every partition is empty or of one store, the wanted one, that this root key opens. Changes nothing.
+fn survey(
+    servers: &Servers,
+    root_key: &RootKey,
+    wanted: Option<Uuid>,
+) -> Result<(), StoreError> {
+    let mut first = wanted;
+    for partition in Partition::all() {
+        let mut arguments = Arguments::default();
+        arguments.push_number(LAYOUT);
+        if !run(servers, partition, &arguments)? {
+            continue;
+        }
+        let found = check(servers, &meta(servers, partition)?, root_key)?.identity;
+        // It is made from partition 0 on, so one that is there without it is what is left of a store, which may be put back
+        // but is not to become another one.
+        if partition.index() > 0 && first.is_none() {
+            return Err(StoreError::NotOurs {
+                server: servers.connector().named(),
+                why: format!(
+                    "{} is there without {}",
+                    servers.layout().meta(partition),
+                    servers.layout().meta(partition_at(0))
+                ),
+            });
+        }
+        same_store(servers, partition, found, *first.get_or_insert(found))?;
+    }
+    Ok(())
+}
+
+fn same_store(
+    servers: &Servers,
+    partition: Partition,
+    found: Uuid,
+    wanted: Uuid,
+) -> Result<(), StoreError> {
+    if found == wanted {
+        return Ok(());
+    }
+    Err(StoreError::OtherIdentity {
+        server: servers.connector().named(),
+        found: format!("{found} in partition {partition}"),
+        wanted,
+    })
 }
 
 fn make_partition(
@@ -84,7 +127,6 @@ fn make_partition(
     restoring: bool,
     rings: &[(String, Vec<u8>)],
 ) -> Result<(), StoreError> {
-    let keys = servers.layout().fixed(partition);
     let mut arguments = Arguments::default();
     arguments.push_number(LAYOUT);
     arguments.push(identity.to_string());
@@ -93,13 +135,20 @@ fn make_partition(
         arguments.push(name);
         arguments.push(wrapped);
     }
+    run(servers, partition, &arguments).map(|_| ())
+}
+
+/// Makes a partition or looks at it, as the arguments say. Returns whether something of a store is there.
+fn run(servers: &Servers, partition: Partition, arguments: &Arguments) -> Result<bool, StoreError> {
+    let keys = servers.layout().fixed(partition);
     let said: Vec<String> = servers.on(partition, |link| link.run(&MAKE, &keys, &arguments.0))?;
     let not_ours = |why: String| StoreError::NotOurs {
         server: servers.connector().named(),
         why,
     };
     match said.first().map(String::as_str) {
-        Some("made" | "there") => Ok(()),
+        Some("made" | "there") => Ok(true),
+        Some("empty") => Ok(false),
         Some("leftovers") => Err(not_ours(format!(
             "{} is there without {}",
             said.get(1).map_or("", String::as_str),
