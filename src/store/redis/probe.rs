@@ -57,6 +57,8 @@ pub struct NodeReport {
 pub struct Probe {
     /// What time it is, by the store's clock.
     pub now: Timestamp,
+    /// Why the master did not take the report, if it did not.
+    pub untaken: Option<String>,
     /// How far the partitions are.
     pub tails: Vec<(Partition, Tail)>,
 }
@@ -112,12 +114,12 @@ impl Prober {
         arguments.push(json);
         let said: Vec<Value> = self.link.run(&PROBE, &self.keys, &arguments.0)?;
         let mut said = said.into_iter();
-        let now = match said.next() {
-            Some(Value::BulkString(now)) => std::str::from_utf8(&now)
-                .ok()
-                .and_then(|now| now.parse().ok()),
+        let mut text = || match said.next() {
+            Some(Value::BulkString(text)) => String::from_utf8(text).ok(),
             _ => None,
         };
+        let now = text().and_then(|now| now.parse().ok());
+        let untaken = text().filter(|why| !why.is_empty());
         let now = now.map(Timestamp).ok_or_else(|| StoreError::Damaged {
             what: "answer",
             why: "it says no time".to_owned(),
@@ -132,7 +134,11 @@ impl Prober {
             .copied()
             .zip(said.map(tail))
             .collect();
-        Ok(Probe { now, tails })
+        Ok(Probe {
+            now,
+            untaken,
+            tails,
+        })
     }
 }
 
@@ -158,7 +164,11 @@ fn strike_gone(link: &mut Link, nodes: &str) -> Result<(), StoreError> {
     for id in gone {
         command.arg(id);
     }
-    link.query::<Value>(&command).map(drop)
+    match link.query::<Value>(&command) {
+        // One that takes no writes now is asked how far it is all the same.
+        Ok(_) | Err(StoreError::NotNow { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 fn parse(json: &[u8]) -> Option<NodeReport> {

@@ -81,6 +81,14 @@ fn probe_on(
             Err(error) => return error.into(),
         };
         common.counters.probe(sent_at.elapsed());
+        if let Some(why) = probe.untaken {
+            let text = format!(
+                "the store does not take this node's report, so that no receipt can speak of it: {why}"
+            );
+            if common.say(Message::Trouble("report", text)).is_err() {
+                return Ended::Over;
+            }
+        }
         *tries = 0;
         let probed = Heard::Probed(Probed {
             sent_at,
