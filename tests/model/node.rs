@@ -136,7 +136,8 @@ impl Node {
                 held.note(partition_of(id), kind, id, revision, applied);
             }
         }
-        next.follower.resume(held, &replica.positions);
+        let was_in_step = replica.as_of.is_some();
+        next.follower.resume(held, &replica.positions, was_in_step);
         next.cursors = next.follower.positions();
         if let Some(as_of) = replica.as_of {
             let age = now.saturating_duration_since(as_of);

@@ -49,6 +49,8 @@ pub enum Alarm {
     RolledBack {
         /// Where it was found.
         place: Place,
+        /// What it is of.
+        of: (RecordKind, [u8; 16]),
         /// The older version's revision.
         found: Revision,
         /// The version that is kept, where it is known.
@@ -169,8 +171,19 @@ impl fmt::Display for Alarm {
                     "{place} was refused: {why}; the last good version stays in force"
                 )
             }
-            Self::RolledBack { place, found, held } => {
-                write!(f, "{place} holds an old version, of revision {}", found.0)?;
+            Self::RolledBack {
+                place,
+                of: (kind, id),
+                found,
+                held,
+            } => {
+                write!(
+                    f,
+                    "{place} holds an old version of the {} {}, of revision {}",
+                    noun(Some(*kind)),
+                    Uuid::from_bytes(*id),
+                    found.0
+                )?;
                 match held {
                     Some(held) => write!(f, "; this node keeps revision {}", held.0),
                     None => f.write_str("; it was taken as no more than that"),

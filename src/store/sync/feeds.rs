@@ -30,7 +30,7 @@ const FIRST_ASK: Duration = Duration::from_millis(100);
 const READ_WITHIN: Duration = Duration::from_millis(10);
 
 /// How long a partition is left out of a feed whose stream is something else.
-const LEAVE_OUT: Duration = Duration::from_secs(30);
+const LEAVE_OUT: Duration = Duration::from_secs(3);
 
 /// How many records go through the channel at a time.
 const RECORDS_AT_ONCE: usize = 500;

@@ -43,8 +43,9 @@ const PUSH_AT: usize = 1_000;
 /// How long the threads may take to end.
 const END_MAX: Duration = Duration::from_millis(900);
 
-/// An alarm of one kind is printed once in this time.
+/// The same is printed once in this time, and of one kind no more than so many different ones.
 const SAY_EVERY: Duration = Duration::from_secs(60);
+const SAY_MAX: usize = 10;
 
 /// What a node is to be started with.
 pub struct Settings {
@@ -93,7 +94,8 @@ impl Fleet {
 /// Prints what an operator should know, seldom enough to be read.
 #[derive(Default)]
 pub(super) struct Speaker {
-    said: HashMap<&'static str, Instant>,
+    /// What was said of each kind, and since when that is counted.
+    said: HashMap<&'static str, (Instant, Vec<String>)>,
     is_away: bool,
 }
 
@@ -112,9 +114,12 @@ impl Speaker {
     pub(super) fn say(&mut self, word: &'static str, text: &str) {
         self.is_away |= word == AWAY;
         let now = Instant::now();
-        let said = self.said.get(word);
-        if said.is_none_or(|said| now.duration_since(*said) >= SAY_EVERY) {
-            self.said.insert(word, now);
+        let (since, texts) = self.said.entry(word).or_insert((now, Vec::new()));
+        if now.duration_since(*since) >= SAY_EVERY {
+            (*since, *texts) = (now, Vec::new());
+        }
+        if texts.len() < SAY_MAX && !texts.iter().any(|said| said == text) {
+            texts.push(text.to_owned());
             eprintln!("keygate: {text}");
         }
     }
@@ -169,7 +174,8 @@ impl Writer {
             Arc::clone(&counters),
             fastrand::u64(..),
         );
-        follower.resume(view.held, &view.positions);
+        let was_in_step = matches!(&view.replica, Some((_, (_, Some(_)))));
+        follower.resume(view.held, &view.positions, was_in_step);
         let keyring = Keyring::unwrap(store.root_key(), reached.wrapped_keyring());
         let maker = Maker {
             path: settings.replica,

@@ -67,13 +67,14 @@ impl Follower {
         }
     }
 
-    /// Goes on from what a table holds already, which is everything up to these positions.
-    pub fn resume(&mut self, held: Held, positions: &[Revision; PARTITIONS]) {
+    /// Goes on from what a table holds already, which is everything up to these positions. If it `was_in_step` once, a
+    /// partition without a position is one that had no change then, and not one that was not read.
+    pub fn resume(&mut self, held: Held, positions: &[Revision; PARTITIONS], was_in_step: bool) {
         let held = held.into_partitions();
         for ((following, contents), position) in self.partitions.iter_mut().zip(held).zip(positions)
         {
             *following.contents_mut() = contents;
-            following.resume(*position);
+            following.resume(*position, was_in_step);
         }
     }
 
@@ -293,6 +294,7 @@ impl Follower {
         if !genuine {
             self.alarm(Alarm::RolledBack {
                 place,
+                of: (record.kind(), record.id_bytes()),
                 found: record.revision(),
                 held: news.held,
             });
@@ -334,6 +336,7 @@ impl Follower {
         {
             self.alarm(Alarm::RolledBack {
                 place,
+                of: (record.kind(), id),
                 found: record.revision(),
                 held: Some(held),
             });

@@ -38,6 +38,17 @@ enum Standing {
     Other,
 }
 
+/// A question whose answer lies beyond the chain.
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    /// When the first one with this answer was sent; since then the change is waited for.
+    since: Instant,
+    /// When the last one was sent.
+    sent_at: Instant,
+    /// The store's last change then.
+    last: Revision,
+}
+
 /// One partition.
 #[derive(Debug)]
 pub(super) struct Following {
@@ -54,8 +65,8 @@ pub(super) struct Following {
     last_snapshot: Option<Instant>,
     snapshots_in_a_row: u32,
     looked_at: Option<Instant>,
-    /// Questions whose answer lies beyond the chain: when they were sent, and the store's last change then.
-    pending: VecDeque<(Instant, Revision)>,
+    /// Questions whose answer lies beyond the chain.
+    pending: VecDeque<Pending>,
     /// The newest question whose answer has been read, though perhaps not applied yet.
     reached: Option<Instant>,
     in_step: Option<Instant>,
@@ -90,9 +101,10 @@ impl Following {
         }
     }
 
-    /// Goes on from a position up to which everything is held.
-    pub(super) fn resume(&mut self, position: Revision) {
-        if position > Revision(0) {
+    /// Goes on from a position up to which everything is held. One that `was_in_step` held everything even where that was
+    /// nothing.
+    pub(super) fn resume(&mut self, position: Revision, was_in_step: bool) {
+        if was_in_step || position > Revision(0) {
             self.chain = Chain::from(position);
             self.needs_snapshot = false;
         }
@@ -173,10 +185,10 @@ impl Following {
     fn reach(&mut self, snapshot: Option<Revision>) {
         let chain = &self.chain;
         let is_held = |last| chain.has(last) || snapshot.is_some_and(|tail| last <= tail);
-        let held = self.pending.iter().filter(|(_, last)| is_held(*last));
-        self.reached = held.map(|(sent_at, _)| *sent_at).max().max(self.reached);
+        let held = self.pending.iter().filter(|it| is_held(it.last));
+        self.reached = held.map(|it| it.sent_at).max().max(self.reached);
         let certain = chain.certain();
-        self.pending.retain(|(_, last)| *last > certain);
+        self.pending.retain(|it| it.last > certain);
     }
 
     /// A snapshot begins, and the feed goes on from its tail.
@@ -301,9 +313,15 @@ impl Following {
             // An answer behind the chain and not of it crossed a change of another history: it says nothing.
             let is_full = self.pending.len() >= PENDING_MAX;
             match self.pending.back_mut() {
-                Some((at, last)) if *last == tail.last => *at = sent_at.max(*at),
-                Some(newest) if is_full => *newest = (sent_at, tail.last),
-                _ => self.pending.push_back((sent_at, tail.last)),
+                Some(newest) if newest.last == tail.last => {
+                    newest.sent_at = sent_at.max(newest.sent_at);
+                }
+                Some(newest) if is_full => (newest.sent_at, newest.last) = (sent_at, tail.last),
+                _ => self.pending.push_back(Pending {
+                    since: sent_at,
+                    sent_at,
+                    last: tail.last,
+                }),
             }
         }
         self.compare(tail, now, alarms);
@@ -385,8 +403,7 @@ impl Following {
 
     fn is_behind(&self, now: Instant) -> bool {
         let long_ago = |at: Instant| now.saturating_duration_since(at) >= LOOK_AFTER;
-        let waits =
-            |(sent_at, last): &(Instant, Revision)| *last > self.position() && long_ago(*sent_at);
+        let waits = |it: &Pending| it.last > self.position() && long_ago(it.since);
         self.pending.front().is_some_and(waits) && self.looked_at.is_none_or(long_ago)
     }
 }

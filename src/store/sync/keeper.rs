@@ -266,7 +266,8 @@ impl Work {
         let (positions, as_of) = if self.is_frozen {
             self.saved
         } else {
-            (latest.positions, latest.in_step.map(wall))
+            // Before the first answer of the store it is as old as it was.
+            (latest.positions, latest.in_step.map(wall).max(self.saved.1))
         };
         let replica = match &mut self.replica {
             Some(replica) => replica,

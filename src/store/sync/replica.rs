@@ -408,7 +408,7 @@ mod tests {
         }
         let counters = Arc::new(SyncCounters::new(Instant::now()));
         let mut follower = Follower::new(folder.keyring.sealer(), None, counters, 1);
-        follower.resume(loaded.held, &loaded.positions);
+        follower.resume(loaded.held, &loaded.positions, true);
         assert_eq!(follower.held(), 51);
         assert_eq!(
             follower.asks(Instant::now(), false),

@@ -112,6 +112,10 @@ impl FleetView {
                 | StoreError::OtherLayout { .. }
                 | StoreError::OtherRootKey { .. }),
             )) => return Err(error),
+            // With a replica it is our store that somebody has damaged, and known keys go on.
+            Ok(Err(error @ StoreError::NotOurs { .. })) if self.replica.is_none() => {
+                return Err(error);
+            }
             // The threads say what is wrong as long as it is.
             Ok(Err(_)) | Err(_) => {}
         }
