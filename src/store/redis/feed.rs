@@ -144,6 +144,22 @@ impl Feed {
         self.link.server().to_string()
     }
 
+    /// As [`RedisStore::is_with_master`].
+    ///
+    /// # Errors
+    /// When nobody says who the masters are.
+    pub fn is_with_master(&self, store: &RedisStore) -> Result<bool, StoreError> {
+        match (
+            store.servers.connector().config().mode,
+            self.partitions.first(),
+        ) {
+            (RedisMode::Sentinel, Some(first)) => {
+                store.servers.is_master(*first, self.link.server())
+            }
+            _ => Ok(true),
+        }
+    }
+
     /// The next changes after the positions, in order within each partition; none when nothing came for so long.
     ///
     /// # Errors

@@ -74,11 +74,7 @@ pub(super) fn make(
 }
 
 /// Looks whether every partition is empty or of one store, the wanted one, that this root key opens. Changes nothing.
-fn survey(
-    servers: &Servers,
-    root_key: &RootKey,
-    wanted: Option<Uuid>,
-) -> Result<(), StoreError> {
+fn survey(servers: &Servers, root_key: &RootKey, wanted: Option<Uuid>) -> Result<(), StoreError> {
     let mut first = wanted;
     for partition in Partition::all() {
         let mut arguments = Arguments::default();

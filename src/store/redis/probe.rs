@@ -187,12 +187,16 @@ impl RedisStore {
         Ok(self.kept_plans())
     }
 
-    /// Whether the prober still speaks to the master, as Sentinel or the cluster sees it now. A master that was cut off from
-    /// the others goes on answering those who are cut off with it.
+    /// Whether the prober still speaks to the master, as Sentinel sees it now. A master that was cut off from
+    /// the others goes on answering those who are cut off with it. One server has nobody to ask, and a cluster's that is cut
+    /// off stops answering by itself.
     ///
     /// # Errors
     /// When nobody says who the masters are.
     pub fn is_with_master(&self, prober: &Prober) -> Result<bool, StoreError> {
+        if self.servers.connector().config().mode != RedisMode::Sentinel {
+            return Ok(true);
+        }
         // The partitions of one prober have one master.
         let partition = prober.partitions.first().copied();
         let partition = partition.unwrap_or_else(|| partition_at(0));

@@ -123,6 +123,8 @@ struct Reader {
     read_at: Instant,
     /// Until when it leaves out partitions whose stream is something else.
     leaves_out_until: Option<Instant>,
+    /// When it is to be asked whether this is still the master.
+    master_due: Instant,
 }
 
 /// Follows one plan until the end.
@@ -157,6 +159,7 @@ pub(super) fn follow(
                     cursors,
                     read_at: Instant::now(),
                     leaves_out_until,
+                    master_due: Instant::now() + MASTER_EVERY,
                 };
                 let ended = read_on(common, &mut reader, asks, &mut tries);
                 cursors = reader.cursors;
@@ -223,6 +226,18 @@ pub(super) fn resolve_again(common: &Common) {
 }
 
 /// How a connection ended.
+/// How often Sentinel is asked whether what is read from is still the master.
+pub(super) const MASTER_EVERY: Duration = Duration::from_secs(2);
+/// How soon again when nobody could say.
+pub(super) const MASTER_LATER: Duration = Duration::from_secs(30);
+
+pub(super) fn demoted(server: &str) -> StoreError {
+    StoreError::NotNow {
+        server: server.to_owned(),
+        why: "it is not the master any more".to_owned(),
+    }
+}
+
 pub(super) enum Ended {
     Failed(StoreError),
     /// On a new connection, for no fault of the old one.
@@ -255,6 +270,22 @@ fn read_on(common: &Common, reader: &mut Reader, asks: &Receiver<Ask>, tries: &m
                 thread::sleep(GATHER);
             }
             *tries = 0;
+            if reader.master_due <= Instant::now() {
+                let asked = common
+                    .store
+                    .reach()
+                    .and_then(|store| reader.feed.is_with_master(store));
+                // Nobody there to ask is no news, and it may have taken long to find out.
+                let again = if asked.is_ok() {
+                    MASTER_EVERY
+                } else {
+                    MASTER_LATER
+                };
+                reader.master_due = Instant::now() + again;
+                if let Ok(false) = asked {
+                    return Err(demoted(&reader.feed.server()).into());
+                }
+            }
             if reader
                 .leaves_out_until
                 .is_some_and(|until| until <= Instant::now())

@@ -6,7 +6,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::feeds::{Common, Ended, Message, Progress, resolve_again};
+use super::feeds::{
+    Common, Ended, MASTER_EVERY, MASTER_LATER, Message, Progress, demoted, resolve_again,
+};
 use super::heard::{Heard, Probed};
 use crate::keys::{PARTITIONS, Partition, Revision};
 use crate::store::redis::RedisStore;
@@ -62,6 +64,7 @@ fn probe_on(
         .next()
         .is_some_and(|first| plan.partitions.contains(&first));
     let mut rings_at: Option<Instant> = None;
+    let mut master_due = Instant::now() + MASTER_EVERY;
     loop {
         if copies_rings && rings_at.is_none_or(|at| at.elapsed() >= RINGS_EVERY) {
             rings_at = Some(Instant::now());
@@ -81,6 +84,25 @@ fn probe_on(
             Err(error) => return error.into(),
         };
         common.counters.probe(sent_at.elapsed());
+        // One that takes no writes may be one that was cut off, which knows nothing of what its successor was told.
+        if master_due <= Instant::now() || probe.untaken.is_some() {
+            let with_master = common
+                .store
+                .reach()
+                .and_then(|store| store.is_with_master(prober));
+            let again = if with_master.is_ok() {
+                MASTER_EVERY
+            } else {
+                MASTER_LATER
+            };
+            master_due = Instant::now() + again;
+            match with_master {
+                Ok(true) => {}
+                Err(_) if probe.untaken.is_none() => {}
+                Ok(false) => return demoted(&prober.server()).into(),
+                Err(error) => return error.into(),
+            }
+        }
         if let Some(why) = probe.untaken {
             let text = format!(
                 "the store does not take this node's report, so that no receipt can speak of it: {why}"
