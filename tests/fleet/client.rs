@@ -45,6 +45,11 @@ impl Client {
 
     /// Sends a request and reads its answer.
     pub fn ask(&mut self, request: impl AsRef<[u8]>) -> io::Result<Answer> {
+        Ok(self.ask_with_head(request)?.0)
+    }
+
+    /// The same, and the answer's head in lower case.
+    pub fn ask_with_head(&mut self, request: impl AsRef<[u8]>) -> io::Result<(Answer, String)> {
         self.stream.get_mut().write_all(request.as_ref())?;
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {
@@ -78,10 +83,12 @@ impl Client {
             body.resize(length.trim().parse().map_err(|_| bad())?, 0);
             self.stream.read_exact(&mut body)?;
         }
-        Ok(Answer {
+        let is_last = header("connection: close").is_some();
+        let answer = Answer {
             status,
             body,
-            is_last: header("connection: close").is_some(),
-        })
+            is_last,
+        };
+        Ok((answer, head))
     }
 }

@@ -16,17 +16,29 @@
 mod client;
 mod cluster;
 mod fleet;
+mod intruder;
 mod link;
 mod node;
 mod ports;
 mod prober;
 mod process;
+mod scene;
 mod sentinels;
 mod servers;
 
+mod disk;
+mod forgery;
+mod homes;
 mod links;
+mod matrix;
+mod poison;
 mod receipts;
+mod redis_faults;
+mod revocation;
+mod secrets;
 mod stage;
+mod starts;
+mod streams;
 mod upkeep;
 
 use std::time::{Duration, Instant};

@@ -187,9 +187,20 @@ impl Node {
         status
     }
 
+    /// The same, but what it said is kept.
+    pub fn signal_and_end(&mut self) -> ExitStatus {
+        self.signal("TERM");
+        self.ended(PATIENCE)
+    }
+
     /// Waits for its end, as when it was started and refuses to serve.
     pub fn ended(&mut self, limit: Duration) -> ExitStatus {
         self.process.as_mut().unwrap().ended(limit)
+    }
+
+    /// How it ended, if it has.
+    pub fn end(&mut self) -> Option<ExitStatus> {
+        self.process.as_mut().unwrap().end()
     }
 
     /// What it has written to standard error since it was last started.
@@ -246,5 +257,26 @@ impl Node {
     /// Revokes an API key (`keygate keys revoke`).
     pub fn revoke_key(&self, key: &Key) -> Value {
         self.cli(&["keys", "revoke", &key.id])
+    }
+}
+
+impl Drop for Node {
+    #[expect(clippy::print_stderr, reason = "the output of a test that failed")]
+    fn drop(&mut self) {
+        if std::thread::panicking() && self.process.is_some() {
+            let metrics = self.operator("/metrics").map(|answer| answer.body);
+            let metrics = String::from_utf8(metrics.unwrap_or_default()).unwrap_or_default();
+            let told = metrics.lines().filter(|line| {
+                ["keygate_sync", "keygate_view", "keygate_keys", "keygate_re"]
+                    .iter()
+                    .any(|name| line.starts_with(name))
+            });
+            eprintln!(
+                "--- {} said:\n{}{}",
+                self.place.name,
+                self.stderr(),
+                told.fold(String::new(), |all, line| all + line + "\n")
+            );
+        }
     }
 }

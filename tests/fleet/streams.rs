@@ -1,0 +1,101 @@
+//! The rows R8 and R9 of the fault matrix (`matrix.md`): streams of changes that are trimmed, deleted, begun anew. What is
+//! in a change is in `poison`.
+
+use std::time::{Duration, Instant};
+
+use crate::link::Mode;
+use crate::scene::{AT_ONCE, MENDED, STALE, Scene, lost_nothing, streams};
+
+#[test]
+fn r8_a_trimmed_stream_is_answered_by_a_snapshot() {
+    let scene = Scene::of(2);
+    let gone = scene.key("gone");
+    let prober = scene.prober(0);
+    let before = scene.nodes[0].count("snapshots_total");
+    scene.links[0].set(Mode::Cut);
+    scene.operator.revoke_key(&gone);
+    let missed: Vec<_> = (0..5)
+        .map(|at| {
+            scene
+                .operator
+                .create_key(&scene.org, &format!("missed-{at}"))
+        })
+        .collect();
+    for stream in streams() {
+        scene.server.ask::<()>(&format!("XTRIM {stream} MAXLEN 0"));
+    }
+    scene.links[0].set(Mode::Pass);
+    let healed = scene.nodes[0].refuses_within(MENDED, &gone);
+    scene.nodes[0].in_step_within(MENDED.saturating_sub(healed));
+    for key in &missed {
+        assert_eq!(scene.nodes[0].request(&key.secret), Some(202));
+    }
+    assert!(scene.nodes[0].count("gaps_total") > 0);
+    assert!(scene.nodes[0].count("snapshots_total") > before);
+    lost_nothing(prober);
+    scene.is_whole();
+}
+
+#[test]
+fn r8_a_stream_trimmed_behind_a_gateway_costs_no_snapshot() {
+    let scene = Scene::of(1);
+    let before = scene.nodes[0].count("snapshots_total");
+    for stream in streams() {
+        scene.server.ask::<()>(&format!("XTRIM {stream} MAXLEN 0"));
+    }
+    scene.is_whole();
+    assert_eq!(scene.nodes[0].count("snapshots_total"), before);
+}
+
+#[test]
+fn r9_a_stream_deleted_or_begun_anew_misses_nothing() {
+    let scene = Scene::of(2);
+    let gone = scene.key("gone");
+    let prober = scene.prober(0);
+    for stream in streams() {
+        scene.server.ask::<()>(&format!("DEL {stream}"));
+    }
+    let after = scene.key("after");
+    // Ids go back: somebody begins the streams anew, far behind.
+    for stream in streams() {
+        scene.server.ask::<()>(&format!("DEL {stream}"));
+        scene.server.ask::<()>(&format!("XADD {stream} 1-0 x y"));
+    }
+    scene.operator.revoke_key(&gone);
+    for node in &scene.nodes {
+        node.refuses_within(MENDED, &gone);
+        assert_eq!(node.request(&after.secret), Some(202));
+    }
+    lost_nothing(prober);
+    scene.is_whole();
+}
+
+#[test]
+fn r9_everything_flushed_empties_no_table() {
+    let scene = Scene::of(2);
+    let (kept, gone) = (scene.key("kept"), scene.key("gone"));
+    scene.operator.revoke_key(&gone);
+    for node in &scene.nodes {
+        node.refuses_within(AT_ONCE, &gone);
+    }
+    let prober = scene.prober(0);
+    scene.server.ask::<()>("FLUSHALL");
+    for node in &scene.nodes {
+        node.says("is empty");
+        node.stale_within(STALE);
+        assert!(node.is_ready());
+        assert_eq!(node.request(&kept.secret), Some(202));
+        assert_eq!(node.request(&gone.secret), Some(403));
+    }
+    let begun = Instant::now();
+    scene.nodes[1].revoke_key(&kept);
+    assert!(
+        begun.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        begun.elapsed()
+    );
+    for node in &scene.nodes {
+        node.refuses_within(AT_ONCE, &kept);
+    }
+    lost_nothing(prober);
+}
