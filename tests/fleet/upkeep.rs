@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use keygate::config::Config;
 use keygate::keys::rules::Limits;
@@ -15,6 +16,7 @@ use serde_json::Value;
 use crate::cluster::Cluster;
 use crate::eventually;
 use crate::fleet::{Fleet, Home, Org};
+use crate::link::{Link, Mode};
 use crate::node::Node;
 use crate::servers::{Options, RedisServer};
 
@@ -151,7 +153,8 @@ fn a_store_moves_to_redis_and_back_and_is_the_same() {
 #[test]
 fn a_migration_that_was_killed_goes_on_where_it_was() {
     let server = RedisServer::start();
-    let fleet = Fleet::on(&server);
+    let link = Link::to(server.address());
+    let fleet = Fleet::with(Home::link(&link, &server), "");
     let (node, _) = with_file(&fleet, "a");
     let store = file_of(&node);
     let org = store.orgs().unwrap()[0].id;
@@ -170,6 +173,8 @@ fn a_migration_that_was_killed_goes_on_where_it_was() {
     }
     let records = store.counts().unwrap().iter().sum::<u64>();
     drop(store);
+    // Slow enough to be caught in the middle, however busy the machine is.
+    link.set(Mode::Delay(Duration::from_millis(20)));
     let mut kills = 0;
     let partition = org.partition().index();
     while kills < 3 {
@@ -203,6 +208,7 @@ fn a_migration_that_was_killed_goes_on_where_it_was() {
         assert!(made.contains("nothing new is made"), "{made}");
     }
     assert!(kills > 0, "it was never caught half-way");
+    link.set(Mode::Pass);
     let copied = node.cli(&["store", "migrate", "--to-redis"]);
     assert_eq!(copied["records"], records);
     assert!(copied["written"].as_u64().unwrap() < records, "{copied}");
