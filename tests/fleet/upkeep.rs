@@ -158,7 +158,7 @@ fn a_migration_that_was_killed_goes_on_where_it_was() {
     let (node, _) = with_file(&fleet, "a");
     let store = file_of(&node);
     let org = store.orgs().unwrap()[0].id;
-    for number in 0..900 {
+    for number in 0..300 {
         let new = NewKey {
             of: NewKeyOf::ClientToken {
                 org,
@@ -174,7 +174,7 @@ fn a_migration_that_was_killed_goes_on_where_it_was() {
     let records = store.counts().unwrap().iter().sum::<u64>();
     drop(store);
     // Slow enough to be caught in the middle, however busy the machine is.
-    link.set(Mode::Delay(Duration::from_millis(3)));
+    link.set(Mode::Delay(Duration::from_millis(1)));
     let mut kills = 0;
     let partition = org.partition().index();
     while kills < 3 {
