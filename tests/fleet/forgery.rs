@@ -34,7 +34,8 @@ fn p5_a_forged_record_lets_nobody_in() {
         it.changes_still_come();
         assert_eq!(it.node().request(&mine), Some(403));
     }
-    assert!(it.node().refused("forged") >= 4);
+    // Both changes, and the record at least once: a bucket that stays wrong is read again less and less often.
+    assert!(it.node().refused("forged") >= 3);
     it.the_rest_loads();
     for node in &it.scene.nodes {
         assert_ne!(node.request(&mine), Some(202));
