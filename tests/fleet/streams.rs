@@ -1,7 +1,7 @@
 //! The rows R8 and R9 of the fault matrix (`matrix.md`): streams of changes that are trimmed, deleted, begun anew. What is
 //! in a change is in `poison`.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::link::Mode;
 use crate::scene::{AT_ONCE, MENDED, STALE, Scene, lost_nothing, streams};
@@ -65,6 +65,34 @@ fn r9_a_stream_deleted_or_begun_anew_misses_nothing() {
     for node in &scene.nodes {
         node.refuses_within(MENDED, &gone);
         assert_eq!(node.request(&after.secret), Some(202));
+    }
+    lost_nothing(prober);
+    scene.is_whole();
+}
+
+#[test]
+fn r9_something_put_far_ahead_into_a_stream_that_is_deleted_then_hides_no_revocation() {
+    let scene = Scene::of(2);
+    let (gone, late) = (scene.key("gone"), scene.key("late"));
+    let prober = scene.prober(0);
+    let tomorrow = SystemTime::now() + Duration::from_secs(86_400);
+    let tomorrow = tomorrow.duration_since(UNIX_EPOCH).unwrap().as_micros();
+    for (id, revoked) in [(tomorrow, &gone), (u128::from(u64::MAX), &late)] {
+        let put = |stream| scene.server.ask::<()>(&format!("XADD {stream} {id}-0 x 1"));
+        streams().for_each(put);
+        std::thread::sleep(Duration::from_secs(1));
+        for stream in streams() {
+            scene.server.ask::<()>(&format!("DEL {stream}"));
+        }
+        scene.operator.revoke_key(revoked);
+        for node in &scene.nodes {
+            node.refuses_within(MENDED, revoked);
+            node.in_step_within(MENDED);
+        }
+    }
+    for node in &scene.nodes {
+        node.says("held something under the later id");
+        assert!(node.count("gaps_total") > 0);
     }
     lost_nothing(prober);
     scene.is_whole();

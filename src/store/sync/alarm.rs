@@ -65,6 +65,15 @@ pub enum Alarm {
         /// The last one of them.
         through: Revision,
     },
+    /// A change did not come, because something that is no change was in the stream behind where it belongs.
+    Passed {
+        /// Of which partition.
+        partition: Partition,
+        /// The change.
+        change: Revision,
+        /// What was in the stream.
+        by: Revision,
+    },
     /// The store has gone on from an earlier change than this node's last.
     Forked {
         /// Which partition.
@@ -107,6 +116,7 @@ impl Alarm {
             Self::Refused(..) => "refused",
             Self::RolledBack { .. } => "rolled_back",
             Self::Gap { .. } => "gap",
+            Self::Passed { .. } => "passed",
             Self::Forked { .. } => "forked",
             Self::Regressed { .. } => "regressed",
             Self::Empty(_) => "empty",
@@ -199,6 +209,17 @@ impl fmt::Display for Alarm {
                 after.0,
                 through.0,
                 partition.index()
+            ),
+            Self::Passed {
+                partition,
+                change,
+                by,
+            } => write!(
+                f,
+                "the change {} of the store's partition {} did not come, because the stream held something under the later id {} that is no change: the stream is read again",
+                change.0,
+                partition.index(),
+                by.0
             ),
             Self::Forked {
                 partition,

@@ -245,7 +245,9 @@ impl Follower {
         match &alarm {
             Alarm::Refused(_, why) => counters.refused(why.index()),
             Alarm::RolledBack { .. } => add(&counters.stale, 1),
-            Alarm::Gap { .. } | Alarm::Forked { .. } => add(&counters.gaps, 1),
+            Alarm::Gap { .. } | Alarm::Passed { .. } | Alarm::Forked { .. } => {
+                add(&counters.gaps, 1);
+            }
             Alarm::Regressed { .. } => add(&counters.regressions, 1),
             Alarm::DigestDiffers(_) => add(&counters.digest_mismatches, 1),
             Alarm::Empty(_) | Alarm::OtherIdentity { .. } | Alarm::Missing(_) | Alarm::Ahead(_) => {

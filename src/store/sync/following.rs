@@ -235,9 +235,9 @@ impl Following {
     /// The feed's end was looked for, and its server stood at `tail` before.
     pub(super) fn looked(&mut self, tail: Revision) -> Option<Alarm> {
         self.asked = false;
-        let after = self.position();
-        (tail > after).then(|| {
-            self.need(self.certain());
+        let after = self.certain();
+        self.chain.lacks(tail).then(|| {
+            self.need(after);
             Alarm::Gap {
                 partition: self.partition,
                 after,
@@ -295,6 +295,8 @@ impl Following {
             self.need(self.certain().min(tail.last));
         }
         self.standing = Standing::Ours;
+        // What it answered before and has lost since will not come.
+        self.pending.retain(|it| it.last <= tail.last);
         // A question that crossed a change on its way says less than we know now, and is no loss: what counts is what we knew
         // when it was sent.
         if tail.last < sent && tail.last < self.certain() {
@@ -317,11 +319,20 @@ impl Following {
                     newest.sent_at = sent_at.max(newest.sent_at);
                 }
                 Some(newest) if is_full => (newest.sent_at, newest.last) = (sent_at, tail.last),
-                _ => self.pending.push_back(Pending {
-                    since: sent_at,
-                    sent_at,
-                    last: tail.last,
-                }),
+                _ => {
+                    if !self.needs_snapshot && self.chain.has_passed(tail.last) {
+                        alarms.push(Alarm::Passed {
+                            partition,
+                            change: tail.last,
+                            by: self.position(),
+                        });
+                    }
+                    self.pending.push_back(Pending {
+                        since: sent_at,
+                        sent_at,
+                        last: tail.last,
+                    });
+                }
             }
         }
         self.compare(tail, now, alarms);
@@ -390,7 +401,10 @@ impl Following {
             (now >= due).then_some(Ask::Snapshot(partition))
         } else if self.is_behind(now) {
             self.looked_at = Some(now);
-            Some(Ask::Look(partition))
+            if self.pending.iter().any(|it| self.chain.has_passed(it.last)) {
+                self.chain.go_back();
+            }
+            Some(Ask::Look(partition, self.position()))
         } else {
             self.repair.wanted().map(|wanted| match wanted {
                 Wanted::Digests => Ask::Digests(partition),
@@ -403,7 +417,10 @@ impl Following {
 
     fn is_behind(&self, now: Instant) -> bool {
         let long_ago = |at: Instant| now.saturating_duration_since(at) >= LOOK_AFTER;
-        let waits = |it: &Pending| it.last > self.position() && long_ago(it.since);
-        self.pending.front().is_some_and(waits) && self.looked_at.is_none_or(long_ago)
+        // What the feed has passed it will not bring any more.
+        let waits = |it: &Pending| {
+            self.chain.lacks(it.last) && (long_ago(it.since) || self.chain.has_passed(it.last))
+        };
+        self.pending.iter().any(waits) && self.looked_at.is_none_or(long_ago)
     }
 }

@@ -1,6 +1,8 @@
 //! What the follower does about each thing that can be wrong with a store, one at a time. All of them at once are in
 //! `tests/model`.
 
+mod astray;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -244,7 +246,7 @@ fn changes_that_a_deleted_stream_never_brought_are_looked_for() {
     let key = Record::Key(world.key(5));
     world.probe(3, &[key]);
     assert_eq!(world.asks(3), []);
-    assert_eq!(world.asks(4), [Ask::Look(world.partition())]);
+    assert_eq!(world.asks(4), [Ask::Look(world.partition(), Revision(0))]);
     let partition = world.partition();
     world.hear(Heard::Looked {
         partition,
