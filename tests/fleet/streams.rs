@@ -99,6 +99,29 @@ fn r9_something_put_far_ahead_into_a_stream_that_is_deleted_then_hides_no_revoca
 }
 
 #[test]
+fn a_store_that_says_it_is_being_put_back_is_said_to_be() {
+    let scene = Scene::of(1);
+    let prober = scene.prober(0);
+    let meta = streams().nth(5).unwrap().replace("changes", "meta");
+    let restoring = |flag: u8| {
+        scene
+            .server
+            .ask::<()>(&format!("HSET {meta} restoring {flag}"));
+    };
+    restoring(1);
+    let node = &scene.nodes[0];
+    node.says("`keygate store restore` ends it");
+    assert_eq!(node.metric("keygate_store_restoring"), Some(1.0));
+    node.stale_within(STALE);
+    assert!(node.is_ready());
+    restoring(0);
+    node.in_step_within(MENDED);
+    assert_eq!(node.metric("keygate_store_restoring"), Some(0.0));
+    lost_nothing(prober);
+    scene.is_whole();
+}
+
+#[test]
 fn r9_everything_flushed_empties_no_table() {
     let scene = Scene::of(2);
     let (kept, gone) = (scene.key("kept"), scene.key("gone"));

@@ -2,6 +2,7 @@
 //! ids and revisions, never what a record says.
 
 use std::fmt;
+use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -94,6 +95,13 @@ pub enum Alarm {
     },
     /// A partition of the store is empty.
     Empty(Partition),
+    /// The store says that it is being put back together.
+    Restoring {
+        /// The first partition that says so.
+        partition: Partition,
+        /// For how long it has.
+        lasts: Duration,
+    },
     /// It is another store.
     OtherIdentity {
         /// The one this node follows.
@@ -120,6 +128,7 @@ impl Alarm {
             Self::Forked { .. } => "forked",
             Self::Regressed { .. } => "regressed",
             Self::Empty(_) => "empty",
+            Self::Restoring { .. } => "restoring",
             Self::OtherIdentity { .. } => "other_identity",
             Self::Missing(_) => "missing",
             Self::DigestDiffers(_) => "digest_differs",
@@ -255,6 +264,12 @@ impl fmt::Display for Alarm {
             Self::Empty(partition) => write!(
                 f,
                 "the store's partition {} is empty: this node keeps what it has; `keygate store restore` fills the store again",
+                partition.index()
+            ),
+            Self::Restoring { partition, lasts } => write!(
+                f,
+                "the store says that its records are being put back, and has for {} s (partition {}): until that is done this node cannot tell what it misses, and its view ages; if no `keygate store restore` or `keygate store migrate` is running, one was broken off, and `keygate store restore` ends it",
+                lasts.as_secs(),
                 partition.index()
             ),
             Self::OtherIdentity { ours, theirs } => write!(

@@ -32,8 +32,10 @@ enum Standing {
     /// Nothing yet.
     Unknown,
     Ours,
-    /// It is empty, or records are being put back into it: what it lacks means nothing.
-    Incomplete,
+    /// It is empty: what it lacks means nothing.
+    Empty,
+    /// Records are being put back into it: the same.
+    Restoring,
     /// It is another store.
     Other,
 }
@@ -147,6 +149,11 @@ impl Following {
     /// Whether the partition can be followed from the feed: not while the store is another one.
     pub(super) fn is_ours(&self) -> bool {
         self.standing != Standing::Other
+    }
+
+    /// Whether the store says that records are being put back.
+    pub(super) fn is_restoring(&self) -> bool {
+        self.standing == Standing::Restoring
     }
 
     /// The partition is to be read anew; nothing was missing up to `solid`.
@@ -264,13 +271,17 @@ impl Following {
         !self.needs_snapshot && self.contents.top() <= revision && self.chain.may_end_at(revision)
     }
 
-    /// The store is empty, or being restored: it can bring nothing in step.
-    pub(super) fn incomplete(&mut self, is_empty: bool) {
-        self.standing = Standing::Incomplete;
+    /// The store is empty: it can bring nothing in step.
+    pub(super) fn empty(&mut self) {
+        self.standing = Standing::Empty;
         self.pending.clear();
-        if is_empty {
-            self.contents.compare_count(0);
-        }
+        self.contents.compare_count(0);
+    }
+
+    /// The store is being put back together: the same.
+    pub(super) fn restoring(&mut self) {
+        self.standing = Standing::Restoring;
+        self.pending.clear();
     }
 
     /// The store is another one.
@@ -375,7 +386,10 @@ impl Following {
     }
 
     fn is_away(&self) -> bool {
-        matches!(self.standing, Standing::Incomplete | Standing::Other)
+        match self.standing {
+            Standing::Empty | Standing::Restoring | Standing::Other => true,
+            Standing::Unknown | Standing::Ours => false,
+        }
     }
 
     /// What the feed's thread is to do, at most one thing at a time. `random` is below one.

@@ -427,6 +427,35 @@ fn a_store_that_is_empty_or_another_one_removes_nothing_and_brings_nothing_in_st
 }
 
 #[test]
+fn a_store_that_is_being_put_back_together_is_said_to_be_once_a_minute() {
+    let mut world = World::new();
+    let mut restoring = world.tail(0, &[]);
+    restoring.restoring = true;
+    let gauge = |world: &World| {
+        let text = world.counters.render(world.start);
+        text.contains("\nkeygate_store_restoring 1\n")
+    };
+    let mut said = Vec::new();
+    for second in 2..=70 {
+        world.probe_with(second, restoring.clone());
+        said.extend(world.follower.alarms().into_iter().map(|it| (second, it)));
+    }
+    let partition = world.partition();
+    let lasts = Duration::from_secs;
+    let alarm = |seconds| Alarm::Restoring {
+        partition,
+        lasts: lasts(seconds),
+    };
+    assert_eq!(said, [(2, alarm(0)), (62, alarm(60))]);
+    assert!(gauge(&world));
+    assert_eq!(world.follower.in_step(), Some(world.at(1)));
+    world.probe(71, &[]);
+    assert!(!gauge(&world));
+    world.probe_with(72, restoring);
+    assert_eq!(world.follower.alarms(), [alarm(0)]);
+}
+
+#[test]
 fn a_difference_that_reading_does_not_settle_is_said_once() {
     let mut world = World::new();
     let (kept, lost) = (Record::Key(world.key(5)), Record::Key(world.key(6)));
