@@ -1,5 +1,5 @@
-//! The rows R8 and R9 of the fault matrix (`matrix.md`): streams of changes that are trimmed, deleted, begun anew. What is
-//! in a change is in `poison`.
+//! The rows R8 and R9 of the fault matrix (`matrix.md`): streams of changes that are trimmed, deleted, begun anew; and what
+//! else in the store could silence a node. What is in a change is in `poison`.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -117,6 +117,31 @@ fn a_store_that_says_it_is_being_put_back_is_said_to_be() {
     restoring(0);
     node.in_step_within(MENDED);
     assert_eq!(node.metric("keygate_store_restoring"), Some(0.0));
+    lost_nothing(prober);
+    scene.is_whole();
+}
+
+#[test]
+fn reports_that_cannot_be_written_age_no_view() {
+    let scene = Scene::of(1);
+    let prober = scene.prober(0);
+    // Of another type, and then full.
+    for partition in 0..16 {
+        let nodes = format!("{{keygate:{partition}}}:nodes");
+        scene.server.ask::<()>(&format!("DEL {nodes}"));
+        scene.server.ask::<()>(&format!("SET {nodes} x"));
+    }
+    let node = &scene.nodes[0];
+    for full in [0, 1] {
+        scene
+            .server
+            .ask::<()>(&format!("CONFIG SET maxmemory {full}"));
+        std::thread::sleep(STALE + Duration::from_secs(1));
+        assert!(node.view_age() < 2.0, "{}", node.view_age());
+        assert!(node.is_ready());
+    }
+    node.says("does not take this node's report");
+    scene.server.ask::<()>("CONFIG SET maxmemory 0");
     lost_nothing(prober);
     scene.is_whole();
 }
