@@ -1,5 +1,5 @@
-//! The rows R8 and R9 of the fault matrix (`matrix.md`): streams of changes that are trimmed, deleted, begun anew. What is
-//! in a change is in `poison`.
+//! The rows R8 and R9 of the fault matrix (`matrix.md`): streams of changes that are trimmed, deleted, begun anew; and what
+//! else in the store could silence a node. What is in a change is in `poison`.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -99,7 +99,7 @@ fn r9_something_put_far_ahead_into_a_stream_that_is_deleted_then_hides_no_revoca
 }
 
 #[test]
-fn r9_a_store_that_says_it_is_being_put_back_is_said_to_be() {
+fn a_store_that_says_it_is_being_put_back_is_said_to_be() {
     let scene = Scene::of(1);
     let prober = scene.prober(0);
     let meta = streams().nth(5).unwrap().replace("changes", "meta");
@@ -122,7 +122,7 @@ fn r9_a_store_that_says_it_is_being_put_back_is_said_to_be() {
 }
 
 #[test]
-fn r9_reports_that_cannot_be_written_age_no_view() {
+fn reports_that_cannot_be_written_age_no_view() {
     let scene = Scene::of(1);
     let prober = scene.prober(0);
     // Of another type, and then full.
