@@ -578,10 +578,10 @@ fn an_entry_that_is_none_is_read_once_and_is_no_error() {
     assert_eq!((entries[0].previous, entries[0].sealed.len()), (None, 0));
     assert!(feed.read(&positions, Duration::ZERO).unwrap().is_empty());
     // Writers go on above it.
-    let id = format!("{}-0", entries[0].revision.0 + 600_000_000_000);
+    let id = format!("{}-0", entries[0].revision.0 + 600_000_000);
     let _: String = client.xadd(&stream, &id, &[("x", "y")]).unwrap();
     let key = store.create_key(api_key(org.id, "second")).unwrap().key;
-    assert!(key.revision.0 > entries[0].revision.0 + 600_000_000_000);
+    assert!(key.revision.0 > entries[0].revision.0 + 600_000_000);
     sound_records(&store);
 }
 
@@ -955,7 +955,8 @@ fn a_commit_that_may_not_be_made_says_why_and_writes_nothing() {
         for rest in ["meta", "digest", "changes", "r:0"] {
             call.key(home.key(5, rest));
         }
-        call.arg(identity).arg(last).arg(1_000).arg(deadline);
+        call.arg(identity).arg(last).arg(last).arg(0).arg(0);
+        call.arg(1_000).arg(deadline);
         call.arg(1).arg(revision).arg(format!("sealed {revision}"));
         call.arg(1).arg(4).arg("field").arg("").arg("sealed");
         call.arg(7).arg(&b"12345678"[..]);

@@ -18,6 +18,7 @@ mod masters;
 mod pool;
 pub mod probe;
 mod records;
+mod revisions;
 pub mod rings;
 mod scripts;
 mod transaction;
@@ -29,10 +30,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use uuid::Uuid;
 
+use self::commit::now_us;
 pub use self::info::{Checkup, check_up};
 use self::layout::{Layout, ring_field};
 use self::make::Identity;
 use self::pool::Servers;
+use self::revisions::AHEAD_MAX_US;
 use crate::config::Redis;
 use crate::keys::keyring::{Keyring, Sealer};
 use crate::keys::rules::{Limits, Name};
@@ -70,8 +73,10 @@ pub struct RedisStore {
     fingerprinter: Fingerprinter,
     sealer: Sealer,
     limits: Limits,
-    /// The newest revision of each partition that this node knows of.
+    /// The newest revision of each partition that this node knows of, whoever said so.
     seen: [AtomicU64; PARTITIONS],
+    /// The newest revision of each partition that a record of ours proves.
+    proven: [AtomicU64; PARTITIONS],
 }
 
 impl RedisStore {
@@ -108,6 +113,7 @@ impl RedisStore {
             ring: ring_field(root_key.check_value()),
             limits,
             seen: std::array::from_fn(|_| AtomicU64::new(0)),
+            proven: std::array::from_fn(|_| AtomicU64::new(0)),
         })
     }
 
@@ -141,10 +147,26 @@ impl RedisStore {
         self.servers.connector().named()
     }
 
-    /// Notes a revision that this node has seen: whatever it writes gets a larger one, also when the store has lost some.
+    /// Notes a revision that this node was told of: whatever it writes gets a larger one, also when the store has lost
+    /// some. One that is far ahead of the clocks is not noted, for anybody may have told it.
     pub fn note_seen(&self, partition: Partition, revision: Revision) {
+        let limit = now_us().saturating_add(AHEAD_MAX_US);
+        if revision.0 <= limit.max(self.proven(partition).0) {
+            self.note_told(partition, revision);
+        }
+    }
+
+    /// As [`Self::note_seen`], of a revision that a script has found to be near enough.
+    fn note_told(&self, partition: Partition, revision: Revision) {
         if let Some(seen) = self.seen.get(partition.index()) {
             seen.fetch_max(revision.0, Ordering::AcqRel);
+        }
+    }
+
+    /// Notes the revision of a record whose code is good: whatever this node writes gets a larger one, wherever that is.
+    pub fn note_proven(&self, partition: Partition, revision: Revision) {
+        if let Some(proven) = self.proven.get(partition.index()) {
+            proven.fetch_max(revision.0, Ordering::AcqRel);
         }
     }
 
@@ -265,6 +287,11 @@ impl RedisStore {
     fn seen(&self, partition: Partition) -> Revision {
         let seen = self.seen.get(partition.index());
         Revision(seen.map_or(0, |seen| seen.load(Ordering::Acquire)))
+    }
+
+    fn proven(&self, partition: Partition) -> Revision {
+        let proven = self.proven.get(partition.index());
+        Revision(proven.map_or(0, |proven| proven.load(Ordering::Acquire)))
     }
 }
 
