@@ -3,6 +3,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use keygate::keys::rules::Refusal;
 use keygate::keys::{Actor, Key, Org, PARTITIONS, Revision};
 use keygate::store::redis::RedisStore;
 use keygate::store::redis::feed::Feed;
@@ -10,7 +11,7 @@ use redis::Commands as _;
 
 use super::homes::InRedis;
 use super::redis_only::sound_records;
-use super::{api_key, name};
+use super::{api_key, name, refusal};
 
 const HOUR_US: u64 = 3_600_000_000;
 
@@ -149,5 +150,90 @@ fn what_a_record_proves_is_followed_however_far_ahead_it_is() {
     let other = home.connect();
     let next = other.create_key(api_key(org.id, "fifth")).unwrap().key;
     assert_eq!(next.revision.0, revoked.revision.0 + 1);
+    sound_records(&store);
+}
+
+#[test]
+fn a_key_is_revoked_also_when_the_names_are_lost() {
+    for lost in [&["names:keys"][..], &["names:keys", "of"]] {
+        let home = InRedis::new();
+        let store = home.connect();
+        let (org, keys) = filled(&store);
+        let (other, only) = store.create_org(name("other"), Actor::Operator).unwrap();
+        let mut client = home.client();
+        for org in [&org, &other] {
+            for lost in lost {
+                let index = home.key(org.id.partition().index(), &format!("{lost}:{}", org.id));
+                let gone: i64 = client.del(&index).unwrap();
+                assert_eq!(gone, 1);
+            }
+        }
+        store.revoke_key(keys[1].id, Actor::Operator).unwrap();
+        // The names of the others are back.
+        let taken = store.create_key(api_key(org.id, "third"));
+        assert!(matches!(refusal(taken), Refusal::NameTaken { .. }));
+        store.revoke_key(keys[2].id, Actor::Operator).unwrap();
+        for last in [&keys[0], &only.key] {
+            let kept = refusal(store.revoke_key(last.id, Actor::Operator));
+            assert!(matches!(kept, Refusal::TooFew { .. }), "{kept:?}");
+        }
+        store.finish_writing_back().unwrap();
+        sound_records(&store);
+    }
+}
+
+#[test]
+fn putting_records_back_mends_every_index_also_of_records_that_are_there() {
+    let home = InRedis::new();
+    let store = home.connect();
+    let made = store
+        .found(name("acme"), name("ann@acme.example"), Actor::Operator)
+        .unwrap();
+    let org = &made.org;
+    let partition = org.id.partition().index();
+    let second = store.create_key(api_key(org.id, "second")).unwrap().key;
+    store.create_key(api_key(org.id, "third")).unwrap();
+    let gone = store.create_key(api_key(org.id, "gone")).unwrap().key;
+    store.revoke_key(gone.id, Actor::Operator).unwrap();
+    store
+        .create_service_account(org.id, name("deploys"), keygate::keys::Role::Standard)
+        .unwrap();
+    let mut client = home.client();
+    let keys = home.key(partition, &format!("names:keys:{}", org.id));
+    let mut indexes = vec![
+        keys.clone(),
+        home.key(partition, "names:orgs"),
+        home.key(partition, &format!("names:users:{}", org.id)),
+        home.key(partition, &format!("names:apps:{}", made.user.id)),
+        home.key(partition, &format!("of:{}", org.id)),
+        home.key(partition, "users:ann@acme.example"),
+        home.key(partition, "users:deploys"),
+    ];
+    let claims = (0..PARTITIONS).map(|partition| home.key(partition, "claims"));
+    let claims: Vec<String> = claims.filter(|key| client.exists(key).unwrap()).collect();
+    indexes.extend(claims);
+    for index in &indexes {
+        let deleted: i64 = client.del(index).unwrap();
+        assert_eq!(deleted, 1, "{index}");
+        assert_ne!(store.verify().unwrap().problems, [""; 0], "{index}");
+        store.finish_writing_back().unwrap();
+        assert_eq!(store.verify().unwrap().problems, [""; 0], "{index}");
+        sound_records(&store);
+    }
+    // A name that leads elsewhere, one that leads to nothing, and one that nobody holds any more.
+    let second = second.id.bytes();
+    let _: i64 = client.hset(&keys, "third", &second[..]).unwrap();
+    let _: i64 = client.hset(&keys, "second", "x".repeat(100)).unwrap();
+    let _: i64 = client.hset(&keys, "gone", &gone.id.bytes()[..]).unwrap();
+    let _: i64 = client.hset(&keys, "default", &[7_u8; 16][..]).unwrap();
+    store.finish_writing_back().unwrap();
+    assert_eq!(store.verify().unwrap().problems, [""; 0]);
+    store.create_key(api_key(org.id, "gone")).unwrap();
+    // What is right is left alone, and something else under an index's name stops nothing.
+    let _: i64 = client.del(&keys).unwrap();
+    let _: () = client.set(&keys, "a string").unwrap();
+    store.finish_writing_back().unwrap();
+    let _: i64 = client.del(&keys).unwrap();
+    store.finish_writing_back().unwrap();
     sound_records(&store);
 }

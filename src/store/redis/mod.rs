@@ -15,6 +15,7 @@ mod layout;
 mod look_up;
 mod make;
 mod masters;
+mod mend;
 mod pool;
 pub mod probe;
 mod records;

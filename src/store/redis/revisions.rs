@@ -3,12 +3,8 @@
 
 use super::RedisStore;
 use super::commit::now_us;
-use super::connect::Link;
-use super::feed::{Stored, read_bucket};
 use super::layout::{CHANGE_RECORD, REVISION_END};
-use super::records::unseal;
-use super::scripts::BUCKET;
-use crate::keys::{Partition, RecordKind, Revision};
+use crate::keys::{Partition, Revision};
 use crate::store::StoreError;
 use crate::store::seal::{BUCKETS, open};
 
@@ -103,26 +99,10 @@ impl RedisStore {
                 }
             }
         }
+        // What cannot be read proves nothing, and must not keep anybody from revoking.
         for bucket in 0..BUCKETS {
-            let key = self.layout().bucket(partition, bucket);
-            let mut note = |stored: Stored| {
-                let kind = RecordKind::of_byte(stored.kind);
-                let read = kind.map(|kind| unseal(&self.sealer, kind, stored.id, stored.sealed));
-                if let Some(Ok(read)) = read
-                    && read.record.partition() == Some(partition)
-                {
-                    self.note_proven(partition, read.record.revision());
-                }
-            };
-            let read = read_bucket(&key, &mut note, |arguments| {
-                let key = std::slice::from_ref(&key);
-                let run = |link: &mut Link| link.run(&BUCKET, key, arguments);
-                self.servers.on(partition, run)
-            });
-            match read {
-                // What cannot be read proves nothing, and must not keep anybody from revoking.
-                Ok(()) | Err(StoreError::Damaged { .. }) => {}
-                Err(error) => return Err(error),
+            for read in self.readable(partition, bucket)? {
+                self.note_proven(partition, read.record.revision());
             }
         }
         Ok(())

@@ -196,6 +196,27 @@ impl<'s> Transaction<'s> {
         Ok(found)
     }
 
+    /// How many of these are active and named where this key is, it included.
+    fn active_beside(&mut self, key: &Key, found: Vec<Key>) -> Result<usize, StoreError> {
+        let space = NameSpace::of(key);
+        let mut active = 1;
+        for other in found {
+            if other.id == key.id || NameSpace::of(&other) != space || other.revoked.is_some() {
+                continue;
+            }
+            if let Some(owner) = other.owner
+                && self.user(owner)?.is_some_and(|it| it.has_revoked(&other))
+            {
+                continue;
+            }
+            active += 1;
+            if self.holder(space, &other.name)?.is_none() {
+                self.take_name(space, &other.name, other.id.bytes())?;
+            }
+        }
+        Ok(active)
+    }
+
     fn names(&mut self, space: NameSpace) -> (&'s RedisStore, String, &mut Names) {
         let key = self.store.layout().names(self.partition, space);
         (self.store, key.clone(), self.names.entry(key).or_default())
@@ -319,6 +340,17 @@ impl Tables for Transaction<'_> {
         let replaced =
             rewritten.filter(|name| names.stored.get(*name).is_some_and(Option::is_some));
         Ok((stored + taken).saturating_sub(replaced.count()))
+    }
+
+    /// Also gives back the names that were lost.
+    fn has_more_active(&mut self, key: &Key, than: usize) -> Result<bool, StoreError> {
+        let listed = self.store.keys_listed(key.org)?;
+        if self.active_beside(key, listed)? > than {
+            return Ok(true);
+        }
+        // The list may be lost, too.
+        let found = self.store.keys_found(key.org)?;
+        Ok(self.active_beside(key, found)? > than)
     }
 
     fn has_fingerprint(&mut self, fingerprint: &Fingerprint) -> Result<bool, StoreError> {

@@ -194,7 +194,7 @@ impl RedisStore {
     }
 
     /// The keys with these fingerprints are these, whatever was left there.
-    fn claim_back(&self, records: &[&Record]) -> Result<(), StoreError> {
+    pub(super) fn claim_back(&self, records: &[&Record]) -> Result<(), StoreError> {
         let mut spread: BTreeMap<Partition, redis::Cmd> = BTreeMap::new();
         for record in records {
             if let Record::Key(key) = record {
@@ -272,11 +272,12 @@ impl RedisStore {
         })
     }
 
-    /// Ends the putting back: digests and counts are taken from what is there, and every reader compares.
+    /// Ends the putting back: indexes, digests and counts are made to be of what is there, and every reader compares.
     ///
     /// # Errors
     /// When a master cannot be reached, or others write to it all the time.
     pub fn finish_writing_back(&self) -> Result<(), StoreError> {
+        self.mend_indexes()?;
         for partition in Partition::all() {
             for bucket in 0..BUCKETS {
                 let until = Instant::now() + PATIENCE;
