@@ -736,9 +736,13 @@ fn records_are_put_back_and_what_was_revoked_stays_so() {
     let keys: Vec<String> = client.keys(format!("{{{}:*", home.config.prefix)).unwrap();
     let _: () = client.del(keys).unwrap();
     let keyring = || Keyring::unwrap(&root_key(), &wrapped).unwrap();
+    let spare = RootKey::generate().unwrap();
+    let ring = format!("ring:{:016x}", u64::from_be_bytes(spare.check_value()));
+    let rings = std::collections::BTreeMap::from([(ring, keyring().wrap(&spare).unwrap())]);
     let bring = || Purpose::Bring {
         identity,
         keyring: keyring(),
+        rings: rings.clone(),
     };
     let store = connect(&home, &root_key(), bring()).unwrap();
     assert_eq!(
@@ -754,6 +758,11 @@ fn records_are_put_back_and_what_was_revoked_stays_so() {
         Refusal::NameTaken { .. }
     ));
     store.create_key(api_key(made.org.id, "second")).unwrap();
+
+    // Also with the other root key that opened it.
+    let other = connect(&home, &spare, Purpose::Serve).unwrap();
+    assert_eq!(other.identity(), identity);
+    assert_eq!(store.rings().unwrap().len(), 2);
 
     // An older copy comes back first, somebody goes on with it, and then the newer one is brought.
     let keys: Vec<String> = client.keys(format!("{{{}:*", home.config.prefix)).unwrap();
@@ -786,6 +795,7 @@ fn records_are_put_back_and_what_was_revoked_stays_so() {
     let other = Purpose::Bring {
         identity: uuid::Uuid::from_bytes([7; 16]),
         keyring: keyring(),
+        rings: rings.clone(),
     };
     let error = connect(&home, &root_key(), other).unwrap_err();
     assert!(

@@ -27,6 +27,7 @@ mod usage;
 pub mod verify;
 pub mod write_back;
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use uuid::Uuid;
@@ -37,6 +38,7 @@ use self::layout::{Layout, ring_field};
 use self::make::Identity;
 use self::pool::Servers;
 use self::revisions::AHEAD_MAX_US;
+use self::rings::Rings;
 use crate::config::Redis;
 use crate::keys::keyring::{Keyring, Sealer};
 use crate::keys::rules::{Limits, Name};
@@ -60,6 +62,8 @@ pub enum Purpose {
         identity: Uuid,
         /// The keys.
         keyring: Keyring,
+        /// The keys as other root keys open them, so that no node is locked out of what is made here.
+        rings: Rings,
     },
 }
 
@@ -71,6 +75,8 @@ pub struct RedisStore {
     wrapped: Vec<u8>,
     /// The field of meta in which they are.
     ring: String,
+    /// All that opened it when it was last asked.
+    rings: Mutex<Rings>,
     fingerprinter: Fingerprinter,
     sealer: Sealer,
     limits: Limits,
@@ -100,9 +106,11 @@ impl RedisStore {
         } = match purpose {
             Purpose::Serve => make::recognise(&servers, root_key)?,
             Purpose::Make => make::make(&servers, root_key, None)?,
-            Purpose::Bring { identity, keyring } => {
-                make::make(&servers, root_key, Some((identity, keyring)))?
-            }
+            Purpose::Bring {
+                identity,
+                keyring,
+                rings,
+            } => make::make(&servers, root_key, Some((identity, keyring, rings)))?,
         };
         Ok(Self {
             servers,
@@ -112,6 +120,7 @@ impl RedisStore {
             keyring,
             wrapped,
             ring: ring_field(root_key.check_value()),
+            rings: Mutex::default(),
             limits,
             seen: std::array::from_fn(|_| AtomicU64::new(0)),
             proven: std::array::from_fn(|_| AtomicU64::new(0)),
