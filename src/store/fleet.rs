@@ -7,6 +7,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use uuid::Uuid;
 
 use super::StoreError;
+use super::redis::rings::Rings;
 use super::redis::{Purpose, RedisStore};
 use super::root_key::{existing_root_key, root_key};
 use crate::config::{Redis, StoreConfig};
@@ -20,7 +21,7 @@ pub struct FleetStore {
     root_key: RootKey,
     limits: Limits,
     /// What the store is called that this node's replica is of, and its keys.
-    expected: OnceLock<(Uuid, Keyring)>,
+    expected: OnceLock<(Uuid, Keyring, Rings)>,
     reached: OnceLock<RedisStore>,
     reaching: Mutex<()>,
 }
@@ -98,8 +99,8 @@ impl FleetStore {
     }
 
     /// Says which store this node has a replica of: no other is taken for it.
-    pub fn expect(&self, identity: Uuid, keyring: Keyring) {
-        let _ = self.expected.set((identity, keyring));
+    pub fn expect(&self, identity: Uuid, keyring: Keyring, rings: Rings) {
+        let _ = self.expected.set((identity, keyring, rings));
     }
 
     /// A connection to bring back what Redis has lost, under the identity and the keys that are known here. An empty Redis
@@ -108,14 +109,25 @@ impl FleetStore {
     /// # Errors
     /// When neither the store nor a replica has ever told what it is called, and as [`RedisStore::connect`].
     pub fn bring(&self) -> Result<RedisStore, StoreError> {
-        let known = match (self.reached.get(), self.expected.get()) {
-            (Some(store), _) => Some((store.identity(), store.keyring())),
+        let expected = self.expected.get();
+        let known = match (self.reached.get(), expected) {
+            (Some(store), _) => Some((store.identity(), store.keyring(), store.known_rings())),
             (None, known) => known.cloned(),
         };
-        let (identity, keyring) = known.ok_or_else(|| StoreError::NothingToCopy {
+        let (identity, keyring, mut rings) = known.ok_or_else(|| StoreError::NothingToCopy {
             path: "replica".into(),
         })?;
-        let purpose = Purpose::Bring { identity, keyring };
+        // It may have been emptied before it was asked.
+        if rings.is_empty()
+            && let Some((_, _, kept)) = expected
+        {
+            rings.clone_from(kept);
+        }
+        let purpose = Purpose::Bring {
+            identity,
+            keyring,
+            rings,
+        };
         RedisStore::connect(&self.config, &self.root_key, self.limits, purpose)
     }
 
@@ -153,7 +165,7 @@ impl FleetStore {
         }
         let store = RedisStore::connect(&self.config, &self.root_key, self.limits, Purpose::Serve)?;
         match self.expected.get() {
-            Some((expected, _)) if *expected != store.identity() => {
+            Some((expected, ..)) if *expected != store.identity() => {
                 Err(StoreError::OtherIdentity {
                     server: store.servers(),
                     found: store.identity().to_string(),

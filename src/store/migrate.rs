@@ -9,6 +9,7 @@ use uuid::Uuid;
 pub use super::copy::Copied;
 use super::copy::{Demand, Each, Source, Wanted, copy, partition_of};
 use super::embedded::EmbeddedStore;
+use super::redis::rings::Rings;
 use super::redis::{Purpose, RedisStore};
 use super::root_key::existing_root_key;
 use super::seal::{Lying, bucket_of, seal};
@@ -39,8 +40,7 @@ pub fn to_redis(config: &StoreConfig, rules: &Rules) -> Result<Copied, StoreErro
         config,
         &root_key,
         limits,
-        source.identity(),
-        source.keyring(),
+        (source.identity(), source.keyring(), Rings::new()),
     )?;
     let mut tails = Vec::new();
     for partition in Partition::all() {
@@ -96,7 +96,12 @@ pub fn restore(config: &StoreConfig, rules: &Rules) -> Result<Copied, StoreError
         },
     })?;
     let (identity, keyring) = (loaded.identity, loaded.keyring.clone());
-    let target = bring(config, &root_key, limits(rules), identity, keyring)?;
+    let target = bring(
+        config,
+        &root_key,
+        limits(rules),
+        (identity, keyring, loaded.rings),
+    )?;
     let source = InMemory {
         place: path.display().to_string(),
         identity,
@@ -192,9 +197,12 @@ fn bring(
     config: &StoreConfig,
     root_key: &RootKey,
     limits: Limits,
-    identity: Uuid,
-    keyring: Keyring,
+    (identity, keyring, rings): (Uuid, Keyring, Rings),
 ) -> Result<RedisStore, StoreError> {
-    let purpose = Purpose::Bring { identity, keyring };
+    let purpose = Purpose::Bring {
+        identity,
+        keyring,
+        rings,
+    };
     RedisStore::connect(&config.redis, root_key, limits, purpose)
 }

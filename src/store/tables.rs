@@ -48,6 +48,11 @@ pub(super) trait Tables {
     fn holder(&mut self, space: NameSpace, name: &str) -> Result<Option<[u8; 16]>, StoreError>;
     /// How many names are held.
     fn names_len(&mut self, space: NameSpace) -> Result<usize, StoreError>;
+    /// Whether more keys than so many are active where this one's name is unique, by the records themselves.
+    fn has_more_active(&mut self, key: &Key, than: usize) -> Result<bool, StoreError> {
+        // Each active key holds a name, and only they do.
+        Ok(self.names_len(NameSpace::of(key))? > than)
+    }
     /// Whether a key, of any org, has this fingerprint.
     fn has_fingerprint(&mut self, fingerprint: &Fingerprint) -> Result<bool, StoreError>;
     /// Gives the name to what has this id.

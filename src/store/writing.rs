@@ -274,9 +274,12 @@ impl<'t, T: Tables> Writing<'t, T> {
             return Err(Refusal::AlreadyRevoked { kind }.into());
         }
         let fewest = self.limits.fewest(kind);
-        // Each active key holds a name, and only they do.
+        // Each active key holds a name, and only they do. But names that got lost must not keep a key in force.
         let space = NameSpace::of(&key);
-        if self.tables.names_len(space)? <= fewest as usize {
+        if fewest > 0
+            && self.tables.names_len(space)? <= fewest as usize
+            && !self.tables.has_more_active(&key, fewest as usize)?
+        {
             return Err(Refusal::TooFew { kind, fewest }.into());
         }
         self.tables.free_name(space, &key.name)?;

@@ -578,10 +578,10 @@ fn an_entry_that_is_none_is_read_once_and_is_no_error() {
     assert_eq!((entries[0].previous, entries[0].sealed.len()), (None, 0));
     assert!(feed.read(&positions, Duration::ZERO).unwrap().is_empty());
     // Writers go on above it.
-    let id = format!("{}-0", entries[0].revision.0 + 600_000_000_000);
+    let id = format!("{}-0", entries[0].revision.0 + 600_000_000);
     let _: String = client.xadd(&stream, &id, &[("x", "y")]).unwrap();
     let key = store.create_key(api_key(org.id, "second")).unwrap().key;
-    assert!(key.revision.0 > entries[0].revision.0 + 600_000_000_000);
+    assert!(key.revision.0 > entries[0].revision.0 + 600_000_000);
     sound_records(&store);
 }
 
@@ -736,9 +736,13 @@ fn records_are_put_back_and_what_was_revoked_stays_so() {
     let keys: Vec<String> = client.keys(format!("{{{}:*", home.config.prefix)).unwrap();
     let _: () = client.del(keys).unwrap();
     let keyring = || Keyring::unwrap(&root_key(), &wrapped).unwrap();
+    let spare = RootKey::generate().unwrap();
+    let ring = format!("ring:{:016x}", u64::from_be_bytes(spare.check_value()));
+    let rings = std::collections::BTreeMap::from([(ring, keyring().wrap(&spare).unwrap())]);
     let bring = || Purpose::Bring {
         identity,
         keyring: keyring(),
+        rings: rings.clone(),
     };
     let store = connect(&home, &root_key(), bring()).unwrap();
     assert_eq!(
@@ -754,6 +758,11 @@ fn records_are_put_back_and_what_was_revoked_stays_so() {
         Refusal::NameTaken { .. }
     ));
     store.create_key(api_key(made.org.id, "second")).unwrap();
+
+    // Also with the other root key that opened it.
+    let other = connect(&home, &spare, Purpose::Serve).unwrap();
+    assert_eq!(other.identity(), identity);
+    assert_eq!(store.rings().unwrap().len(), 2);
 
     // An older copy comes back first, somebody goes on with it, and then the newer one is brought.
     let keys: Vec<String> = client.keys(format!("{{{}:*", home.config.prefix)).unwrap();
@@ -786,6 +795,7 @@ fn records_are_put_back_and_what_was_revoked_stays_so() {
     let other = Purpose::Bring {
         identity: uuid::Uuid::from_bytes([7; 16]),
         keyring: keyring(),
+        rings: rings.clone(),
     };
     let error = connect(&home, &root_key(), other).unwrap_err();
     assert!(
@@ -955,7 +965,8 @@ fn a_commit_that_may_not_be_made_says_why_and_writes_nothing() {
         for rest in ["meta", "digest", "changes", "r:0"] {
             call.key(home.key(5, rest));
         }
-        call.arg(identity).arg(last).arg(1_000).arg(deadline);
+        call.arg(identity).arg(last).arg(last).arg(0).arg(0);
+        call.arg(1_000).arg(deadline);
         call.arg(1).arg(revision).arg(format!("sealed {revision}"));
         call.arg(1).arg(4).arg("field").arg("").arg("sealed");
         call.arg(7).arg(&b"12345678"[..]);

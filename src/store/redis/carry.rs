@@ -100,7 +100,8 @@ impl Target for RedisStore {
 
     fn finish(&self, tops: &[Revision; PARTITIONS]) -> Result<(), StoreError> {
         for (partition, top) in Partition::all().zip(tops) {
-            self.note_seen(partition, *top);
+            // They are those of records whose codes are good.
+            self.note_proven(partition, *top);
         }
         self.finish_writing_back()
     }

@@ -4,8 +4,12 @@
 -- Every writer moves `last`. So `last` being what the writer has seen says that whatever it read since is unchanged.
 -- A script that fails half-way keeps what it has written. So all that can fail is looked at first.
 --
+-- A stream takes no number that is not above all it ever had. One that somebody has led far ahead is junk: it begins anew,
+-- and whoever had not read it to its end sees by the revision before the next change that something is missing.
+--
 -- KEYS: meta, digest, changes, and those that records and indexes refer to by number.
--- ARGV: identity; last; changes kept; deadline in ms or ''; how many changes, of each: revision, sealed;
+-- ARGV: identity; last as it is; the revision that the first change follows; one that is known to be ours; how far ahead
+--       of the time in µs others may be; changes kept; deadline in ms or ''; how many changes, of each: revision, sealed;
 --       how many records, of each: key, field, sealed before or '', sealed, bucket, change of the digest;
 --       then indexes, of each: 'set' | 'unset' | 'clear', key, field, value.
 local at = 0
@@ -15,7 +19,8 @@ local function take()
 end
 
 local meta, digest, stream = KEYS[1], KEYS[2], KEYS[3]
-local identity, last, kept, deadline = take(), take(), take(), take()
+local identity, last, follows, proven, ahead = take(), take(), take(), take(), take()
+local kept, deadline = take(), take()
 
 for number, key in ipairs(KEYS) do
   local wanted = 'hash'
@@ -40,19 +45,28 @@ for _, entry in ipairs(redis.call('XRANGE', stream, changes[1].revision .. '-0',
   end
 end
 
-if head[2] ~= last then return {'conflict', head[2] or ''} end
-local before = tonumber(last)
+if (head[2] or '') ~= last then return {'conflict', head[2] or ''} end
+local before = tonumber(follows)
 for _, change in ipairs(changes) do
   local revision = tonumber(change.revision)
   if not revision or not before or revision <= before then return {'conflict', last} end
   before = revision
 end
-local top = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
-if top and tonumber(string.match(top[1], '^%d+')) >= tonumber(changes[1].revision) then
-  return {'behind', string.match(top[1], '^%d+')}
+local time, is_junk = redis.call('TIME'), false
+if redis.call('EXISTS', stream) == 1 then
+  local about = redis.call('XINFO', 'STREAM', stream)
+  for i = 1, #about, 2 do
+    if about[i] == 'last-generated-id' then
+      local top = string.match(about[i + 1], '^%d+')
+      if tonumber(top) >= tonumber(changes[1].revision) then
+        local farthest = math.max(time[1] * 1000000 + time[2] + tonumber(ahead), tonumber(proven))
+        if tonumber(top) <= farthest then return {'behind', top} end
+        is_junk = true
+      end
+    end
+  end
 end
 if deadline ~= '' then
-  local time = redis.call('TIME')
   if time[1] * 1000 + math.floor(time[2] / 1000) > tonumber(deadline) then return {'late'} end
 end
 
@@ -68,7 +82,8 @@ for _ = 1, tonumber(take()) do
 end
 
 -- From here on nothing fails but the first write, when the server takes none.
-local previous = last
+local previous = follows
+if is_junk then redis.call('DEL', stream) end
 for _, change in ipairs(changes) do
   redis.call('XADD', stream, 'MAXLEN', '~', kept, change.revision .. '-0', 'p', previous, 'r', change.sealed)
   previous = change.revision

@@ -101,7 +101,7 @@ impl RedisStore {
         }
         let outcome = self.send(commit, &commit.arguments(deadline), until);
         match &outcome {
-            Ok(Outcome::Done) => self.note_seen(commit.partition, commit.last),
+            Ok(Outcome::Done) => self.note_proven(commit.partition, commit.last),
             // It may be in force, and then the claims are its.
             Err(StoreError::Unresolved { .. }) => {}
             Ok(Outcome::Again) | Err(_) => self.give_back(&claimed),
@@ -165,7 +165,7 @@ impl RedisStore {
             "behind" => {
                 // The stream is ahead of the partition: somebody wrote to it, or the partition was put back.
                 if let Ok(top) = text(1).parse() {
-                    self.note_seen(partition, Revision(top));
+                    self.note_told(partition, Revision(top));
                 }
                 Ok(Outcome::Again)
             }
@@ -182,14 +182,14 @@ impl RedisStore {
         }
     }
 
-    /// The last revision of the partition. It belongs to this store.
-    pub(super) fn last(&self, partition: Partition) -> Result<u64, StoreError> {
+    /// What the partition says was its last revision, as it is there. It belongs to this store.
+    pub(super) fn last(&self, partition: Partition) -> Result<Vec<u8>, StoreError> {
         let mut command = redis::cmd("HMGET");
         command
             .arg(self.layout().meta(partition))
             .arg(META_IDENTITY)
             .arg(META_LAST);
-        let (identity, last): (Option<String>, Option<String>) =
+        let (identity, last): (Option<String>, Option<Vec<u8>>) =
             self.servers.on(partition, |link| link.query(&command))?;
         match identity {
             None => return Err(self.lost(partition)),
@@ -198,11 +198,7 @@ impl RedisStore {
             }
             Some(_) => {}
         }
-        let last = last.and_then(|last| last.parse().ok());
-        last.ok_or_else(|| StoreError::Damaged {
-            what: "revision",
-            why: format!("partition {partition} does not say which was the last"),
-        })
+        Ok(last.unwrap_or_default())
     }
 
     fn other_identity(&self, found: String) -> StoreError {

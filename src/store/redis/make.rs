@@ -10,6 +10,7 @@ use super::layout::{
     LAYOUT, META_IDENTITY, META_LAST, META_LAYOUT, META_RESTORING, RING, partition_at, ring_field,
 };
 use super::pool::Servers;
+use super::rings::Rings;
 use super::scripts::{Arguments, MAKE};
 use crate::keys::Partition;
 use crate::keys::keyring::Keyring;
@@ -30,23 +31,25 @@ pub(super) fn recognise(servers: &Servers, root_key: &RootKey) -> Result<Identit
     check(servers, &meta, root_key)
 }
 
-/// Makes the store if there is none, under this identity and with these keys if they are given.
+/// Makes the store if there is none, under this identity and with these keys if they are given. Root keys that are to
+/// open it besides ours get their way in only where it is made: one that was retired must not come back.
 pub(super) fn make(
     servers: &Servers,
     root_key: &RootKey,
-    given: Option<(Uuid, Keyring)>,
+    given: Option<(Uuid, Keyring, Rings)>,
 ) -> Result<Identity, StoreError> {
-    let wanted = given.as_ref().map(|(identity, _)| *identity);
+    let wanted = given.as_ref().map(|(identity, ..)| *identity);
     // Before the first write: what is not ours in any partition leaves all of them as they are.
     survey(servers, root_key, wanted)?;
     // What is to be brought here is not here yet: nobody may take the emptiness for the store.
     let restoring = wanted.is_some();
-    let (identity, keyring) = match given {
+    let (identity, keyring, mut rings) = match given {
         Some(given) => given,
-        None => (Uuid::new_v4(), Keyring::generate()?),
+        None => (Uuid::new_v4(), Keyring::generate()?, Rings::new()),
     };
-    let ring = [(ring_field(root_key.check_value()), keyring.wrap(root_key)?)];
-    make_partition(servers, partition_at(0), identity, restoring, &ring)?;
+    rings.insert(ring_field(root_key.check_value()), keyring.wrap(root_key)?);
+    let rings: Vec<_> = rings.into_iter().collect();
+    make_partition(servers, partition_at(0), identity, restoring, &rings)?;
     let first = meta(servers, partition_at(0))?;
     let found = check(servers, &first, root_key)?;
     if let Some(wanted) = wanted

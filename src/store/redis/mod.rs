@@ -15,9 +15,11 @@ mod layout;
 mod look_up;
 mod make;
 mod masters;
+mod mend;
 mod pool;
 pub mod probe;
 mod records;
+mod revisions;
 pub mod rings;
 mod scripts;
 mod transaction;
@@ -25,14 +27,18 @@ mod usage;
 pub mod verify;
 pub mod write_back;
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use uuid::Uuid;
 
+use self::commit::now_us;
 pub use self::info::{Checkup, check_up};
 use self::layout::{Layout, ring_field};
 use self::make::Identity;
 use self::pool::Servers;
+use self::revisions::AHEAD_MAX_US;
+use self::rings::Rings;
 use crate::config::Redis;
 use crate::keys::keyring::{Keyring, Sealer};
 use crate::keys::rules::{Limits, Name};
@@ -56,6 +62,8 @@ pub enum Purpose {
         identity: Uuid,
         /// The keys.
         keyring: Keyring,
+        /// The keys as other root keys open them, so that no node is locked out of what is made here.
+        rings: Rings,
     },
 }
 
@@ -67,11 +75,15 @@ pub struct RedisStore {
     wrapped: Vec<u8>,
     /// The field of meta in which they are.
     ring: String,
+    /// All that opened it when it was last asked.
+    rings: Mutex<Rings>,
     fingerprinter: Fingerprinter,
     sealer: Sealer,
     limits: Limits,
-    /// The newest revision of each partition that this node knows of.
+    /// The newest revision of each partition that this node knows of, whoever said so.
     seen: [AtomicU64; PARTITIONS],
+    /// The newest revision of each partition that a record of ours proves.
+    proven: [AtomicU64; PARTITIONS],
 }
 
 impl RedisStore {
@@ -94,9 +106,11 @@ impl RedisStore {
         } = match purpose {
             Purpose::Serve => make::recognise(&servers, root_key)?,
             Purpose::Make => make::make(&servers, root_key, None)?,
-            Purpose::Bring { identity, keyring } => {
-                make::make(&servers, root_key, Some((identity, keyring)))?
-            }
+            Purpose::Bring {
+                identity,
+                keyring,
+                rings,
+            } => make::make(&servers, root_key, Some((identity, keyring, rings)))?,
         };
         Ok(Self {
             servers,
@@ -106,8 +120,10 @@ impl RedisStore {
             keyring,
             wrapped,
             ring: ring_field(root_key.check_value()),
+            rings: Mutex::default(),
             limits,
             seen: std::array::from_fn(|_| AtomicU64::new(0)),
+            proven: std::array::from_fn(|_| AtomicU64::new(0)),
         })
     }
 
@@ -141,10 +157,26 @@ impl RedisStore {
         self.servers.connector().named()
     }
 
-    /// Notes a revision that this node has seen: whatever it writes gets a larger one, also when the store has lost some.
+    /// Notes a revision that this node was told of: whatever it writes gets a larger one, also when the store has lost
+    /// some. One that is far ahead of the clocks is not noted, for anybody may have told it.
     pub fn note_seen(&self, partition: Partition, revision: Revision) {
+        let limit = now_us().saturating_add(AHEAD_MAX_US);
+        if revision.0 <= limit.max(self.proven(partition).0) {
+            self.note_told(partition, revision);
+        }
+    }
+
+    /// As [`Self::note_seen`], of a revision that a script has found to be near enough.
+    fn note_told(&self, partition: Partition, revision: Revision) {
         if let Some(seen) = self.seen.get(partition.index()) {
             seen.fetch_max(revision.0, Ordering::AcqRel);
+        }
+    }
+
+    /// Notes the revision of a record whose code is good: whatever this node writes gets a larger one, wherever that is.
+    pub fn note_proven(&self, partition: Partition, revision: Revision) {
+        if let Some(proven) = self.proven.get(partition.index()) {
+            proven.fetch_max(revision.0, Ordering::AcqRel);
         }
     }
 
@@ -265,6 +297,11 @@ impl RedisStore {
     fn seen(&self, partition: Partition) -> Revision {
         let seen = self.seen.get(partition.index());
         Revision(seen.map_or(0, |seen| seen.load(Ordering::Acquire)))
+    }
+
+    fn proven(&self, partition: Partition) -> Revision {
+        let proven = self.proven.get(partition.index());
+        Revision(proven.map_or(0, |proven| proven.load(Ordering::Acquire)))
     }
 }
 

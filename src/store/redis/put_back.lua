@@ -1,5 +1,5 @@
 -- Puts records back, each where what is there is still what was read, and none if one is not. Readers are told by
--- `restoring` that the digests do not say what is there.
+-- `restoring` that the digests do not say what is there, unless every record is what it was.
 --
 -- KEYS: meta, and those that records and indexes refer to by number.
 -- ARGV: identity; how many records, of each: key, field, sealed before or '', sealed;
@@ -22,9 +22,11 @@ for i = 1, tonumber(take()) do
   records[i] = {key = KEYS[tonumber(take())], field = take(), before = take(), sealed = take()}
   if (redis.call('HGET', records[i].key, records[i].field) or '') ~= records[i].before then return {'conflict'} end
 end
-redis.call('HSET', KEYS[1], 'restoring', '1')
 for _, record in ipairs(records) do
-  redis.call('HSET', record.key, record.field, record.sealed)
+  if record.sealed ~= record.before then
+    redis.call('HSET', KEYS[1], 'restoring', '1')
+    redis.call('HSET', record.key, record.field, record.sealed)
+  end
 end
 while at < #ARGV do
   local what, key, field, value = take(), KEYS[tonumber(take())], take(), take()

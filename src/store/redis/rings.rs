@@ -2,11 +2,12 @@
 //! one, and one less when all have. Nothing that was stored changes with it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::PoisonError;
 
 use redis::Value;
 
 use super::RedisStore;
-use super::layout::{RING, partition_at, ring_field};
+use super::layout::{META_IDENTITY, RING, partition_at, ring_field};
 use crate::keys::Partition;
 use crate::keys::secret::RootKey;
 use crate::store::StoreError;
@@ -51,12 +52,27 @@ impl RedisStore {
         command.arg(self.layout().meta(partition));
         let fields: BTreeMap<Vec<u8>, Vec<u8>> =
             self.servers.on(partition, |link| link.query(&command))?;
+        let identity = fields.get(META_IDENTITY.as_bytes()).cloned();
         let rings = fields.into_iter().filter_map(|(name, wrapped)| {
             let name = String::from_utf8(name).ok()?;
             let is_ring = name.starts_with(RING) && name.len() <= NAME_BYTES_MAX;
             (is_ring && wrapped.len() <= WRAPPED_BYTES_MAX).then_some((name, wrapped))
         });
-        Ok(rings.take(RINGS_MAX).collect())
+        let rings: Rings = rings.take(RINGS_MAX).collect();
+        let mut known = self.rings.lock().unwrap_or_else(PoisonError::into_inner);
+        // A store that was emptied tells none, and another one others; then those count that it told before, for they open
+        // what is put back.
+        let is_ours = identity.is_some_and(|it| it == self.identity.to_string().as_bytes());
+        if is_ours && !rings.is_empty() {
+            *known = rings;
+        }
+        Ok(known.clone())
+    }
+
+    /// The wrapped keys that the store told when it was last asked, without asking it.
+    pub(in crate::store) fn known_rings(&self) -> Rings {
+        let known = self.rings.lock().unwrap_or_else(PoisonError::into_inner);
+        known.clone()
     }
 
     /// The check values of the root keys that open the store.

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::RedisStore;
 use super::claims::is_claimed;
-use super::commit::now_us;
-use super::layout::{Field, Layout, REVISION_END, field};
+use super::layout::{Field, Layout, field};
 use super::records::{Read, read};
+use super::revisions::{AHEAD_MAX_US, Footing};
 use super::scripts::Arguments;
 use crate::keys::{
     Fingerprint, Key, KeyId, Org, OrgId, Partition, Record, RecordKind, Revision, User, UserId,
@@ -41,7 +41,9 @@ struct Written {
 pub(super) struct Transaction<'s> {
     store: &'s RedisStore,
     partition: Partition,
-    last: u64,
+    last: Vec<u8>,
+    previous: u64,
+    proven: u64,
     next: u64,
     read: HashMap<Field, Option<Read>>,
     written: BTreeMap<Field, Written>,
@@ -77,21 +79,18 @@ impl Commit {
 
 impl<'s> Transaction<'s> {
     pub(super) fn begin(store: &'s RedisStore, partition: Partition) -> Result<Self, StoreError> {
-        let last = store.last(partition)?;
-        let seen = store.seen(partition).0;
-        // A clock that is far ahead must not use up the numbers there are.
-        let clock = now_us().min(REVISION_END / 2);
-        let next = (last + 1).max(seen + 1).max(clock);
-        if next >= REVISION_END - 1_000 {
-            return Err(StoreError::Damaged {
-                what: "revision",
-                why: format!("partition {partition} is at {last}"),
-            });
-        }
+        let Footing {
+            last,
+            previous,
+            next,
+            proven,
+        } = store.footing(partition)?;
         Ok(Self {
             store,
             partition,
             last,
+            previous,
+            proven,
             next,
             read: HashMap::new(),
             written: BTreeMap::new(),
@@ -118,7 +117,10 @@ impl<'s> Transaction<'s> {
         ]);
         let mut before = Arguments::default();
         before.push(self.store.identity.to_string());
-        before.push_number(self.last);
+        before.push(&self.last);
+        before.push_number(self.previous);
+        before.push_number(self.proven);
+        before.push_number(AHEAD_MAX_US);
         before.push_number(self.store.servers.connector().config().changes_kept);
         let mut after = Arguments::default();
         after.push_number(self.changes.len());
@@ -172,7 +174,15 @@ impl<'s> Transaction<'s> {
         if let Some(written) = self.written.get(&field) {
             return Ok(Some(written.record.clone()));
         }
-        Ok(self.stored(kind, id)?.map(|read| read.record))
+        let stored = self.stored(kind, id)?.map(|read| read.record);
+        if let Some(record) = &stored {
+            let revision = record.revision();
+            self.store.note_proven(self.partition, revision);
+            self.proven = self.proven.max(revision.0);
+            // A record is newer than what it replaces, whatever the partition says was last.
+            self.next = self.next.max(revision.0.saturating_add(1));
+        }
+        Ok(stored)
     }
 
     fn stored(&mut self, kind: RecordKind, id: [u8; 16]) -> Result<Option<Read>, StoreError> {
@@ -184,6 +194,27 @@ impl<'s> Transaction<'s> {
         let found = read(&store.servers, &store.sealer, self.partition, kind, id)?;
         self.read.insert(field, found.clone());
         Ok(found)
+    }
+
+    /// How many of these are active and named where this key is, it included.
+    fn active_beside(&mut self, key: &Key, found: Vec<Key>) -> Result<usize, StoreError> {
+        let space = NameSpace::of(key);
+        let mut active = 1;
+        for other in found {
+            if other.id == key.id || NameSpace::of(&other) != space || other.revoked.is_some() {
+                continue;
+            }
+            if let Some(owner) = other.owner
+                && self.user(owner)?.is_some_and(|it| it.has_revoked(&other))
+            {
+                continue;
+            }
+            active += 1;
+            if self.holder(space, &other.name)?.is_none() {
+                self.take_name(space, &other.name, other.id.bytes())?;
+            }
+        }
+        Ok(active)
     }
 
     fn names(&mut self, space: NameSpace) -> (&'s RedisStore, String, &mut Names) {
@@ -309,6 +340,17 @@ impl Tables for Transaction<'_> {
         let replaced =
             rewritten.filter(|name| names.stored.get(*name).is_some_and(Option::is_some));
         Ok((stored + taken).saturating_sub(replaced.count()))
+    }
+
+    /// Also gives back the names that were lost.
+    fn has_more_active(&mut self, key: &Key, than: usize) -> Result<bool, StoreError> {
+        let listed = self.store.keys_listed(key.org)?;
+        if self.active_beside(key, listed)? > than {
+            return Ok(true);
+        }
+        // The list may be lost, too.
+        let found = self.store.keys_found(key.org)?;
+        Ok(self.active_beside(key, found)? > than)
     }
 
     fn has_fingerprint(&mut self, fingerprint: &Fingerprint) -> Result<bool, StoreError> {

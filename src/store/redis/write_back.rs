@@ -13,6 +13,7 @@ use super::connect::Link;
 use super::feed::{Stored, read_bucket};
 use super::layout::{REVISION_END, claim_partition, field};
 use super::records::{Raw, Read, read_raw, unseal};
+use super::revisions::{AHEAD_MAX_US, Footing};
 use super::scripts::{Arguments, BUCKET, FINISH, PUT_BACK, SETTLE};
 use super::transaction::{Keys, index, listed_in};
 use crate::keys::{Key, Partition, Record, RecordKind, Revision, User, UserId};
@@ -53,7 +54,7 @@ impl RedisStore {
                     why: format!("its revision is {}", record.revision().0),
                 });
             }
-            self.note_seen(partition, record.revision());
+            self.note_proven(partition, record.revision());
             spread.entry(partition).or_default().push(record);
         }
         let mut all = WrittenBack::default();
@@ -193,7 +194,7 @@ impl RedisStore {
     }
 
     /// The keys with these fingerprints are these, whatever was left there.
-    fn claim_back(&self, records: &[&Record]) -> Result<(), StoreError> {
+    pub(super) fn claim_back(&self, records: &[&Record]) -> Result<(), StoreError> {
         let mut spread: BTreeMap<Partition, redis::Cmd> = BTreeMap::new();
         for record in records {
             if let Record::Key(key) = record {
@@ -271,11 +272,12 @@ impl RedisStore {
         })
     }
 
-    /// Ends the putting back: digests and counts are taken from what is there, and every reader compares.
+    /// Ends the putting back: indexes, digests and counts are made to be of what is there, and every reader compares.
     ///
     /// # Errors
     /// When a master cannot be reached, or others write to it all the time.
     pub fn finish_writing_back(&self) -> Result<(), StoreError> {
+        self.mend_indexes()?;
         for partition in Partition::all() {
             for bucket in 0..BUCKETS {
                 let until = Instant::now() + PATIENCE;
@@ -327,9 +329,9 @@ impl RedisStore {
 
     fn finish(&self, partition: Partition) -> Result<bool, StoreError> {
         let layout = self.layout();
-        let last = self.last(partition)?;
-        let clock = now_us().min(REVISION_END / 2);
-        let next = (last + 1).max(self.seen(partition).0 + 1).max(clock);
+        let Footing {
+            last, next, proven, ..
+        } = self.footing(partition)?;
         let mut keys = vec![
             layout.meta(partition),
             layout.digest(partition),
@@ -338,13 +340,18 @@ impl RedisStore {
         keys.extend((0..BUCKETS).map(|bucket| layout.bucket(partition, bucket)));
         let mut arguments = Arguments::default();
         arguments.push(self.identity.to_string());
-        arguments.push_number(last);
+        arguments.push(last);
         arguments.push_number(next);
+        arguments.push_number(proven);
+        arguments.push_number(AHEAD_MAX_US);
         arguments.push_number(self.servers.connector().config().changes_kept);
         let run = |link: &mut Link| link.run(&FINISH, &keys, &arguments.0);
         let said: Vec<Vec<u8>> = self.servers.on(partition, run)?;
-        self.note_seen(partition, Revision(next));
-        self.is_done(partition, &said)
+        let is_done = self.is_done(partition, &said)?;
+        if is_done {
+            self.note_told(partition, Revision(next));
+        }
+        Ok(is_done)
     }
 
     fn wait_or(&self, until: Instant) -> Result<(), StoreError> {

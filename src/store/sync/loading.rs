@@ -15,11 +15,12 @@ use super::alarm::{Place, Why};
 use super::held::Held;
 use super::replica::{
     Field, LAYOUT, META, META_LAYOUT, META_STATE, NEWEST, REVOKING, Replica, STATE_PURPOSE, State,
-    engine, field_of, ring_of,
+    engine, field_of, ring_of, rings_of,
 };
 use crate::keys::keyring::{Keyring, Sealer};
 use crate::keys::secret::RootKey;
 use crate::keys::{KeyTable, PARTITIONS, RecordKind, Revision, Timestamp};
+use crate::store::redis::rings::Rings;
 use crate::store::seal::{open, term};
 
 /// A clock may be this far behind the one that wrote the file before nobody can say how old the file is.
@@ -87,6 +88,8 @@ pub struct Loaded {
     pub held: Held,
     /// The store's own keys.
     pub keyring: Keyring,
+    /// The same, wrapped under each root key that opens the store.
+    pub rings: Rings,
     /// The store it is of.
     pub identity: Uuid,
     /// How far it goes.
@@ -129,7 +132,7 @@ fn load(
         error => Refused::Engine(error.to_string()),
     })?;
     let reading = database.begin_read()?;
-    let (keyring, state) = read_meta(&reading, root_key)?;
+    let (keyring, rings, state) = read_meta(&reading, root_key)?;
     if wanted.is_some_and(|wanted| wanted != state.identity) {
         return Err(Refused::OtherIdentity(state.identity));
     }
@@ -171,6 +174,7 @@ fn load(
         table,
         held,
         keyring,
+        rings,
         identity: state.identity,
         positions: state.positions,
         as_of: state.as_of,
@@ -178,7 +182,10 @@ fn load(
     })
 }
 
-fn read_meta(reading: &ReadTransaction, root_key: &RootKey) -> Result<(Keyring, State), Refused> {
+fn read_meta(
+    reading: &ReadTransaction,
+    root_key: &RootKey,
+) -> Result<(Keyring, Rings, State), Refused> {
     let meta = match reading.open_table(META) {
         Ok(meta) => meta,
         Err(TableError::Storage(error)) => return Err(error.into()),
@@ -203,7 +210,8 @@ fn read_meta(reading: &ReadTransaction, root_key: &RootKey) -> Result<(Keyring, 
         .sealer()
         .is_code(&[STATE_PURPOSE, state].concat(), code);
     let state = postcard::from_bytes(state).ok().filter(|_| is_ours);
-    Ok((keyring, state.ok_or(Refused::Damaged("state"))?))
+    let state = state.ok_or(Refused::Damaged("state"))?;
+    Ok((keyring, rings_of(&meta)?, state))
 }
 
 /// The two halves of the partitions, for two threads.

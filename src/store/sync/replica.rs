@@ -100,6 +100,21 @@ pub(super) fn field_of(record: &Record) -> Option<Field> {
     Some(field)
 }
 
+/// The wrapped keys in the file, by their names, which are those they have in Redis.
+pub(super) fn rings_of(
+    meta: &impl ReadableTable<&'static str, &'static [u8]>,
+) -> Result<Rings, redb::StorageError> {
+    let mut held = Rings::new();
+    for entry in meta.range(META_RING..)? {
+        let (name, wrapped) = entry?;
+        if !name.value().starts_with(META_RING) {
+            break;
+        }
+        held.insert(name.value().to_owned(), wrapped.value().to_vec());
+    }
+    Ok(held)
+}
+
 impl Replica {
     /// A file that is open.
     pub(super) fn opened(
@@ -200,14 +215,7 @@ impl Replica {
         let mut is_news = false;
         {
             let mut meta = transaction.open_table(META)?;
-            let mut held = Rings::new();
-            for entry in meta.range(META_RING..)? {
-                let (name, wrapped) = entry?;
-                if !name.value().starts_with(META_RING) {
-                    break;
-                }
-                held.insert(name.value().to_owned(), wrapped.value().to_vec());
-            }
+            let held = rings_of(&meta)?;
             for name in held
                 .keys()
                 .filter(|name| **name != own && !rings.contains_key(*name))

@@ -78,7 +78,11 @@ impl FleetView {
     }
 
     fn of(loaded: Loaded, store: &FleetStore) -> Self {
-        store.expect(loaded.identity, loaded.keyring.clone());
+        store.expect(
+            loaded.identity,
+            loaded.keyring.clone(),
+            loaded.rings.clone(),
+        );
         if let Some(age) = loaded.age {
             loaded.table.mark_in_step(Instant::now(), age);
         }
