@@ -7,6 +7,7 @@ use redis::Value;
 
 use super::RedisStore;
 use super::layout::{RING, partition_at, ring_field};
+use super::scripts::{Arguments, RINGS};
 use crate::keys::Partition;
 use crate::keys::secret::RootKey;
 use crate::store::StoreError;
@@ -14,10 +15,11 @@ use crate::store::StoreError;
 /// Wrapped keys by name.
 pub type Rings = BTreeMap<String, Vec<u8>>;
 
-/// More than these, and longer ones, no store of ours has.
+/// More than these no store of ours has.
 const RINGS_MAX: usize = 16;
-const NAME_BYTES_MAX: usize = 64;
-const WRAPPED_BYTES_MAX: usize = 1024;
+
+/// So many are listed, so that those that are not ours can be retired.
+const LISTED_MAX: usize = 1_000;
 
 impl RedisStore {
     /// Lets the store be opened with this root key too.
@@ -46,17 +48,19 @@ impl RedisStore {
     /// # Errors
     /// When a master cannot be reached.
     pub fn rings(&self) -> Result<Rings, StoreError> {
+        self.rings_up_to(RINGS_MAX)
+    }
+
+    /// The one in use here is among them, however many others somebody may have put there.
+    fn rings_up_to(&self, most: usize) -> Result<Rings, StoreError> {
         let partition = partition_at(0);
-        let mut command = redis::cmd("HGETALL");
-        command.arg(self.layout().meta(partition));
-        let fields: BTreeMap<Vec<u8>, Vec<u8>> =
-            self.servers.on(partition, |link| link.query(&command))?;
-        let rings = fields.into_iter().filter_map(|(name, wrapped)| {
-            let name = String::from_utf8(name).ok()?;
-            let is_ring = name.starts_with(RING) && name.len() <= NAME_BYTES_MAX;
-            (is_ring && wrapped.len() <= WRAPPED_BYTES_MAX).then_some((name, wrapped))
-        });
-        Ok(rings.take(RINGS_MAX).collect())
+        let keys = [self.layout().meta(partition)];
+        let mut arguments = Arguments::default();
+        arguments.push(&self.ring);
+        arguments.push_number(self.wrapped.len());
+        arguments.push_number(most);
+        self.servers
+            .on(partition, |link| link.run(&RINGS, &keys, &arguments.0))
     }
 
     /// The check values of the root keys that open the store.
@@ -64,11 +68,8 @@ impl RedisStore {
     /// # Errors
     /// When a master cannot be reached.
     pub fn root_keys(&self) -> Result<BTreeSet<String>, StoreError> {
-        let partition = partition_at(0);
-        let mut command = redis::cmd("HKEYS");
-        command.arg(self.layout().meta(partition));
-        let fields: Vec<String> = self.servers.on(partition, |link| link.query(&command))?;
-        let checks = fields.iter().filter_map(|field| field.strip_prefix(RING));
+        let rings = self.rings_up_to(LISTED_MAX)?;
+        let checks = rings.keys().filter_map(|field| field.strip_prefix(RING));
         Ok(checks.map(ToOwned::to_owned).collect())
     }
 
