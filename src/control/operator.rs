@@ -355,16 +355,14 @@ impl Operator<'_> {
         let (Store::Redis(_), Some(table)) = (self.store, &self.service.table) else {
             return;
         };
-        table.each(&mut |record| match record {
-            Record::User(user)
-                if user.handle == text
-                    || (user.kind == UserKind::ServiceAccount && user.name == text) =>
-            {
-                if found.iter().all(|held| held.id != user.id) {
+        table.each(&mut |record| {
+            if let Record::User(user) = record {
+                let is_account = user.kind == UserKind::ServiceAccount;
+                let is_called = user.handle == text || (is_account && user.name == text);
+                if is_called && found.iter().all(|held| held.id != user.id) {
                     found.push(user);
                 }
             }
-            _ => {}
         });
     }
 
