@@ -169,7 +169,11 @@ fn unwanted(error: &clap::Error) -> Option<String> {
 /// Says in one sentence why the command failed.
 fn complain(sentence: &str, code: u8) -> ExitCode {
     // Nobody is left to tell when this fails.
-    let _ = writeln!(std::io::stderr().lock(), "keygate: {sentence}");
+    let _ = writeln!(
+        std::io::stderr().lock(),
+        "keygate: {}",
+        show::plain_lines(sentence)
+    );
     ExitCode::from(code)
 }
 

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::show::plain_lines;
 use super::{EXIT_CONFIG, complain};
 use crate::app::{self, App, AppError, Records};
 use crate::config::{self, Config};
@@ -132,5 +133,5 @@ pub(super) async fn until_stopped(app: App) -> ExitCode {
 
 fn tell(text: &str) {
     // Nobody is left to tell when this fails.
-    let _ = writeln!(io::stderr().lock(), "keygate: {text}");
+    let _ = writeln!(io::stderr().lock(), "keygate: {}", plain_lines(text));
 }

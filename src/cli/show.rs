@@ -1,5 +1,6 @@
 //! The answer to a management command, for people as aligned columns or for programs as JSON.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -41,8 +42,16 @@ fn code(response: &Response) -> ExitCode {
 
 fn json(response: &Response, out: &mut impl Write) -> io::Result<()> {
     fn put(value: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
-        serde_json::to_writer_pretty(&mut *out, value)?;
-        writeln!(out)
+        // JSON lets the same character be written as an escape; its own line ends are the only ones that stay.
+        let mut text = String::new();
+        for c in serde_json::to_string_pretty(value)?.chars() {
+            match c {
+                '\n' => text.push(c),
+                c if is_unprintable(c) => text.push_str(&format!("\\u{:04x}", u32::from(c))),
+                c => text.push(c),
+            }
+        }
+        writeln!(out, "{text}")
     }
     match response {
         Response::Founded(founded) => put(founded, out),
@@ -162,15 +171,43 @@ const fn status(status: KeyStatus) -> &'static str {
     }
 }
 
-/// Rows under their heads, each column as wide as its widest cell. Names hold no control characters, so none can
-/// disturb the terminal.
+/// Control characters, and those that change the direction of text, are of one unit of UTF-16.
+fn is_unprintable(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Text as it can be shown. Some of it is what nodes and servers say, and what somebody wrote into Redis: none of that may
+/// tell the terminal what to do.
+pub(super) fn plain(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_unprintable) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::new();
+    for c in text.chars() {
+        if is_unprintable(c) {
+            shown.extend(c.escape_unicode());
+        } else {
+            shown.push(c);
+        }
+    }
+    Cow::Owned(shown)
+}
+
+/// As [`plain`], of what may have several lines.
+pub(super) fn plain_lines(text: &str) -> String {
+    let lines: Vec<_> = text.split('\n').map(plain).collect();
+    lines.join("\n")
+}
+
+/// Rows under their heads, each column as wide as its widest cell.
 pub(super) fn columns<const N: usize>(
     heads: [&str; N],
     rows: impl Iterator<Item = [String; N]>,
     out: &mut impl Write,
 ) -> io::Result<()> {
     let mut lines = vec![heads.map(str::to_owned)];
-    lines.extend(rows);
+    lines.extend(rows.map(|row| row.map(|cell| plain(&cell).into_owned())));
     let mut widths = [0; N];
     for line in &lines {
         for (width, cell) in widths.iter_mut().zip(line) {
@@ -188,7 +225,7 @@ pub(super) fn columns<const N: usize>(
 }
 
 pub(super) fn fact(what: &str, value: &str, out: &mut impl Write) -> io::Result<()> {
-    writeln!(out, "{what:<15} {value}")
+    writeln!(out, "{what:<15} {}", plain(value))
 }
 
 pub(super) fn fact_if(what: &str, value: Option<&str>, out: &mut impl Write) -> io::Result<()> {
@@ -307,6 +344,21 @@ fn one_whoami(whoami: &Whoami, out: &mut impl Write) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_that_is_shown_tells_the_terminal_what_to_do() {
+        assert_eq!(plain("é ✓ \u{1f511}"), "é ✓ \u{1f511}");
+        let evil = "a\u{1b}[2J\u{9b}1m\n\u{202e}b";
+        let shown = "a\\u{1b}[2J\\u{9b}1m\\u{a}\\u{202e}b";
+        assert_eq!(plain(evil), shown);
+        assert_eq!(plain_lines("a\u{1b}\nb"), "a\\u{1b}\nb");
+        let mut out = Vec::new();
+        columns(["X"], [[evil.to_owned()]].into_iter(), &mut out).unwrap();
+        fact("x", evil, &mut out).unwrap();
+        let out = String::from_utf8(out).unwrap();
+        assert_eq!(out.matches(shown).count(), 2);
+        assert_eq!(out.matches(is_unprintable).collect::<String>(), "\n\n\n");
+    }
 
     #[test]
     fn columns_are_aligned_and_lines_have_no_blanks_at_the_end() {

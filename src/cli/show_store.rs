@@ -3,7 +3,7 @@
 
 use std::io::{self, Write};
 
-use super::show::{columns, fact, fact_if};
+use super::show::{columns, fact, fact_if, plain};
 use crate::control::{NodeHealth, NodeState, NodeView, Receipt, RootKeyView, Verified};
 use crate::store::findings::{ServerStatus, Status};
 use crate::store::migrate::Copied;
@@ -18,7 +18,8 @@ pub(super) fn receipt(receipt: &Receipt, out: &mut impl Write) -> io::Result<()>
     if let Some(why) = &receipt.unknown {
         return writeln!(
             out,
-            "the change is stored; which nodes have applied it is not known: {why}"
+            "the change is stored; which nodes have applied it is not known: {}",
+            plain(why)
         );
     }
     if receipt.nodes.is_empty() {
@@ -59,7 +60,11 @@ pub(super) fn nodes(nodes: &[NodeView], out: &mut impl Write) -> io::Result<()> 
             .to_owned(),
             node.version.clone(),
             node.address.clone(),
-            format!("{:.3} s", node.view_age_ms as f64 / 1e3),
+            match node.view_age_ms {
+                // It never was in step.
+                u64::MAX => none(),
+                age => format!("{:.3} s", age as f64 / 1e3),
+            },
             node.partitions_behind.to_string(),
             node.keys.to_string(),
             node.last_report.clone(),
@@ -172,15 +177,18 @@ pub(super) fn verified(verified: &Verified, out: &mut impl Write) -> io::Result<
     };
     writeln!(
         out,
-        "{place}: {} records, {} names and {} digests looked at{compared}: {outcome}",
-        findings.records, findings.names, findings.digests,
+        "{}: {} records, {} names and {} digests looked at{compared}: {outcome}",
+        plain(place),
+        findings.records,
+        findings.names,
+        findings.digests,
     )
 }
 
 /// What was copied.
 pub(super) fn copied(copied: &Copied, out: &mut impl Write) -> io::Result<()> {
     faults(&copied.faults, copied.more_faults, out)?;
-    writeln!(out, "{}", copied.sentence())?;
+    writeln!(out, "{}", plain(&copied.sentence()))?;
     match copied.faults.len() as u64 + copied.more_faults {
         0 => Ok(()),
         faults => writeln!(
@@ -192,7 +200,7 @@ pub(super) fn copied(copied: &Copied, out: &mut impl Write) -> io::Result<()> {
 
 fn faults(faults: &[String], more: u64, out: &mut impl Write) -> io::Result<()> {
     for fault in faults {
-        writeln!(out, "{fault}")?;
+        writeln!(out, "{}", plain(fault))?;
     }
     match more {
         0 => Ok(()),

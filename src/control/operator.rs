@@ -13,7 +13,7 @@ use crate::keys::secret::RootKey;
 use crate::keys::usage::Use;
 use crate::keys::{
     Actor, Fingerprint, Key, KeyId, KeyKind, Org, OrgId, Partition, Record, Revision, Role, Secret,
-    Timestamp, User, UserId,
+    Timestamp, User, UserId, UserKind,
 };
 use crate::store::{NewKey, NewKeyOf, NewUser, Store, StoreError};
 
@@ -159,7 +159,11 @@ impl Operator<'_> {
             }
             Request::Whoami { secret } => {
                 // A key is found by every byte presented, so nothing is trimmed or parsed here.
-                let key = self.store.key_of_secret(secret.expose().as_bytes())?;
+                let secret = secret.expose().as_bytes();
+                let key = match self.store.key_of_secret(secret)? {
+                    None => self.served(secret),
+                    key => key,
+                };
                 let key = key.ok_or(Refusal::NotFound {
                     what: "key: this secret is unknown here",
                 })?;
@@ -332,7 +336,9 @@ impl Operator<'_> {
                 .user(id)?
                 .ok_or(Refusal::NotFound { what: "user" })?);
         }
-        let mut found = self.store.users_named(text)?.into_iter();
+        let mut found = self.store.users_named(text)?;
+        self.add_served(text, &mut found);
+        let mut found = found.into_iter();
         match (found.next(), found.next()) {
             (Some(user), None) => Ok(user),
             (None, _) => Err(Refusal::NotFound { what: "user" }.into()),
@@ -341,6 +347,29 @@ impl Operator<'_> {
                 name: text.to_owned(),
             }),
         }
+    }
+
+    /// Adds the users that this server knows by a name and the store's list of it lacks: a list that lost one of two must
+    /// not make the other one the only one.
+    fn add_served(&self, text: &str, found: &mut Vec<User>) {
+        let (Store::Redis(_), Some(table)) = (self.store, &self.service.table) else {
+            return;
+        };
+        table.each(&mut |record| {
+            if let Record::User(user) = record {
+                let is_account = user.kind == UserKind::ServiceAccount;
+                let is_called = user.handle == text || (is_account && user.name == text);
+                if is_called && found.iter().all(|held| held.id != user.id) {
+                    found.push(user);
+                }
+            }
+        });
+    }
+
+    /// The key with this secret that this server knows, though the store may have lost the way to it.
+    fn served(&self, secret: &[u8]) -> Option<Key> {
+        let (table, by) = (self.service.table.as_ref()?, self.store.fingerprinter()?);
+        table.read().key(&by.fingerprint(secret)).cloned()
     }
 
     /// A key to be revoked. When the store has lost it and this server has not, its org is put back first: what somebody

@@ -8,6 +8,7 @@
 )]
 
 mod homes;
+mod redis_intruder;
 mod redis_junk;
 mod redis_lost;
 mod redis_only;

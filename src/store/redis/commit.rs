@@ -201,7 +201,11 @@ impl RedisStore {
         Ok(last.unwrap_or_default())
     }
 
-    fn other_identity(&self, found: String) -> StoreError {
+    fn other_identity(&self, mut found: String) -> StoreError {
+        // Whoever may write to Redis may have put anything there.
+        if uuid::Uuid::try_parse(&found).is_err() {
+            "something that is no identity".clone_into(&mut found);
+        }
         StoreError::OtherIdentity {
             server: self.servers(),
             found,

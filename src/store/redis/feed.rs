@@ -9,18 +9,15 @@ use uuid::Uuid;
 use super::RedisStore;
 use super::connect::Link;
 use super::layout::{CHANGE_GAP, CHANGE_PREVIOUS, CHANGE_RECORD, Layout, partition_at};
-use super::scripts::{Arguments, BUCKET, TAIL};
+pub(super) use super::records::read_bucket;
+use super::scripts::{Arguments, BUCKET, CHANGES, TAIL};
 use crate::config::RedisMode;
 use crate::keys::{PARTITIONS, Partition, Revision};
 use crate::store::StoreError;
 use crate::store::seal::{BUCKETS, GAP, SEALED_BYTES_MAX};
 
-/// The most changes of one partition that come at a time. XREAD cannot leave out what is too long, so this is also what
-/// bounds how much somebody who may write to the stream can make a node hold for a moment.
+/// The most changes of one partition that come at a time.
 const CHANGES_AT_ONCE: usize = 200;
-
-/// About how many records of a bucket come at a time.
-const RECORDS_AT_ONCE: usize = 500;
 
 /// The partitions that one feed and one prober cover: all of them, or, in a cluster, one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +61,8 @@ pub struct Stored {
 /// How far a partition is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tail {
-    /// What the store calls itself there; `None` when the partition is not there.
+    /// What the store calls itself there; `None` when the partition is not there, and nil when it is and says something
+    /// that is no identity.
     pub identity: Option<Uuid>,
     /// The last change.
     pub last: Revision,
@@ -86,7 +84,10 @@ impl Tail {
         let text = |at: usize| std::str::from_utf8(bytes(at)?).ok();
         let number = |at: usize| text(at).and_then(|text| text.parse().ok());
         Self {
-            identity: text(0).and_then(|text| Uuid::try_parse(text).ok()),
+            identity: bytes(0).map(|_| {
+                let found = text(0).and_then(|text| Uuid::try_parse(text).ok());
+                found.unwrap_or(Uuid::nil())
+            }),
             last: Revision(number(1).unwrap_or_default()),
             count: number(2).unwrap_or_default(),
             restoring: text(3).is_some_and(|flag| flag != "0"),
@@ -107,6 +108,8 @@ pub struct Feed {
     response_timeout: Duration,
     /// The id up to which was read, of each partition. Somebody may have written an entry whose id is no revision only.
     read: [(u64, u64); PARTITIONS],
+    /// Something came last time, so there may be more.
+    may_have_more: bool,
 }
 
 impl Feed {
@@ -136,6 +139,7 @@ impl Feed {
             partitions: plan.partitions.clone(),
             response_timeout: config.response_timeout,
             read: [(0, 0); PARTITIONS],
+            may_have_more: true,
         })
     }
 
@@ -169,22 +173,12 @@ impl Feed {
         positions: &[Revision; PARTITIONS],
         wait: Duration,
     ) -> Result<Vec<Entry>, StoreError> {
-        let mut command = redis::cmd("XREAD");
-        command.arg("COUNT").arg(CHANGES_AT_ONCE);
-        let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-        // Zero would be for ever.
-        if wait_ms > 0 {
-            command.arg("BLOCK").arg(wait_ms);
-        }
-        command.arg("STREAMS");
         let names: Vec<String> = self
             .partitions
             .iter()
             .map(|partition| self.layout.changes(*partition))
             .collect();
-        for name in &names {
-            command.arg(name);
-        }
+        let mut ids = Vec::with_capacity(names.len());
         for partition in &self.partitions {
             let position = positions
                 .get(partition.index())
@@ -193,11 +187,59 @@ impl Feed {
                 Some(read) if read.0 == position => *read,
                 _ => (position, 0),
             };
-            command.arg(format!("{revision}-{part}"));
+            ids.push(format!("{revision}-{part}"));
         }
+        if self.may_have_more {
+            let reply = self.read_what_is_there(&names, &ids)?;
+            let entries = self.entries(&names, reply);
+            if !entries.is_empty() || wait.is_zero() {
+                return Ok(entries);
+            }
+        }
+        let reply = self.wait_for_one(&names, &ids, wait)?;
+        let entries = self.entries(&names, reply);
+        self.may_have_more = !entries.is_empty();
+        Ok(entries)
+    }
+
+    /// Reads in a script, which can cut what is too long.
+    fn read_what_is_there(
+        &mut self,
+        names: &[String],
+        ids: &[String],
+    ) -> Result<Value, StoreError> {
+        let mut arguments = Arguments::default();
+        arguments.push_number(CHANGES_AT_ONCE);
+        arguments.push_number(SEALED_BYTES_MAX);
+        for id in ids {
+            arguments.push(id);
+        }
+        self.link.set_response_timeout(self.response_timeout)?;
+        self.link.run(&CHANGES, names, &arguments.0)
+    }
+
+    /// Waits. A script cannot, and XREAD cannot leave out what is too long: so one change comes this way, and what
+    /// somebody who may write to the streams can make a node hold for a moment is one value of theirs.
+    fn wait_for_one(
+        &mut self,
+        names: &[String],
+        ids: &[String],
+        wait: Duration,
+    ) -> Result<Value, StoreError> {
+        let mut command = redis::cmd("XREAD");
+        command.arg("COUNT").arg(1);
+        let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        // Zero would be for ever.
+        if wait_ms > 0 {
+            command.arg("BLOCK").arg(wait_ms);
+        }
+        command.arg("STREAMS").arg(names).arg(ids);
         self.link
             .set_response_timeout(wait + self.response_timeout)?;
-        let reply: Value = self.link.query(&command)?;
+        self.link.query(&command)
+    }
+
+    fn entries(&mut self, names: &[String], reply: Value) -> Vec<Entry> {
         let mut entries = Vec::new();
         for (name, found) in pairs(reply) {
             let Some(at) = names.iter().position(|known| known.as_bytes() == name) else {
@@ -219,7 +261,7 @@ impl Feed {
                 entries.push(parse(partition, Revision(revision), parts.next()));
             }
         }
-        Ok(entries)
+        entries
     }
 
     /// How far a partition is, by the server this reads from.
@@ -271,40 +313,6 @@ impl Feed {
             }
         }
         Ok(digests)
-    }
-}
-
-/// Reads a bucket part by part.
-pub(super) fn read_bucket(
-    key: &str,
-    each: &mut dyn FnMut(Stored),
-    mut part: impl FnMut(&[Vec<u8>]) -> Result<(Vec<u8>, Vec<Vec<u8>>), StoreError>,
-) -> Result<(), StoreError> {
-    let mut cursor = b"0".to_vec();
-    loop {
-        let mut arguments = Arguments::default();
-        arguments.push(&cursor);
-        arguments.push_number(RECORDS_AT_ONCE);
-        arguments.push_number(SEALED_BYTES_MAX);
-        let (next, found) = part(&arguments.0).map_err(|error| match error {
-            StoreError::Damaged { why, .. } => StoreError::Damaged {
-                what: "bucket",
-                why: format!("{key}: {why}"),
-            },
-            error => error,
-        })?;
-        let mut found = found.into_iter();
-        while let (Some(field), Some(sealed)) = (found.next(), found.next()) {
-            let parts = field
-                .split_first()
-                .and_then(|(kind, id)| Some((*kind, id.try_into().ok()?)));
-            let (kind, id) = parts.unwrap_or((0, [0; 16]));
-            each(Stored { kind, id, sealed });
-        }
-        if next == b"0" {
-            return Ok(());
-        }
-        cursor = next;
     }
 }
 

@@ -30,8 +30,18 @@ impl RedisStore {
         let Some(id) = self.holder(partition, &names, name)? else {
             return Ok(None);
         };
-        let found = self.read(partition, RecordKind::Org, id)?;
-        Ok(found.and_then(org_of))
+        let found = self.read(partition, RecordKind::Org, id)?.and_then(org_of);
+        // The index is not sealed: whoever may write to Redis could lead a name to another org.
+        match found {
+            Some(org) if org.name != name => Err(StoreError::Damaged {
+                what: "name of an org",
+                why: format!(
+                    "it leads to the org {}, which is called otherwise: run keygate store restore",
+                    org.id
+                ),
+            }),
+            found => Ok(found),
+        }
     }
 
     /// Every org.
@@ -80,7 +90,9 @@ impl RedisStore {
             &list,
             RecordKind::User,
         )?;
-        Ok(found.into_iter().filter_map(user_of).collect())
+        // The index is not sealed, and what it names may be another org's.
+        let users = found.into_iter().filter_map(user_of);
+        Ok(users.filter(|user| user.org == org).collect())
     }
 
     /// The users with this handle and the service accounts with this name, of every org.
@@ -133,7 +145,9 @@ impl RedisStore {
             &list,
             RecordKind::Key,
         )?;
-        let mut keys: Vec<Key> = found.into_iter().filter_map(key_of).collect();
+        // As for the users.
+        let keys = found.into_iter().filter_map(key_of);
+        let mut keys: Vec<Key> = keys.filter(|key| key.org == org).collect();
         keys.sort_by_key(|key| key.issued);
         Ok(keys)
     }

@@ -8,6 +8,14 @@
 --
 -- KEYS: nodes; then of each partition: meta, digest. ARGV: node id, report (a JSON object with fields).
 -- Answers the time, why the report was not taken or nothing, and of each partition what it says.
+-- What somebody put there may be long; ours is not. What cannot be read is nothing.
+local function short(key, field)
+  local length = redis.pcall('HSTRLEN', key, field)
+  if type(length) == 'table' then return false end
+  if length > 64 then return '(too long)' end
+  return redis.pcall('HGET', key, field)
+end
+
 local time = redis.call('TIME')
 local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 local report = string.sub(ARGV[2], 1, -2) .. ',"reported_at":' .. now .. '}'
@@ -19,9 +27,9 @@ end
 local reply = {now, why}
 for i = 2, #KEYS, 2 do
   -- A partition that cannot be read is one that says nothing; the others are still told.
-  local meta = redis.pcall('HMGET', KEYS[i], 'identity', 'last', 'count', 'restoring')
-  local digest = redis.pcall('HGET', KEYS[i + 1], 'all')
-  if type(digest) == 'table' then digest = false end
-  reply[#reply + 1] = {meta[1] or false, meta[2] or false, meta[3] or false, meta[4] or false, digest}
+  local tail = {}
+  for at, field in ipairs({'identity', 'last', 'count', 'restoring'}) do tail[at] = short(KEYS[i], field) end
+  tail[5] = short(KEYS[i + 1], 'all')
+  reply[#reply + 1] = tail
 end
 return reply

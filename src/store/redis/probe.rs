@@ -11,13 +11,20 @@ use super::RedisStore;
 use super::connect::Link;
 use super::feed::{Plan, Tail};
 use super::layout::partition_at;
-use super::scripts::{Arguments, PROBE};
+use super::scripts::{Arguments, BUCKET, PROBE};
 use crate::config::RedisMode;
 use crate::keys::{PARTITIONS, Partition, Revision, Timestamp};
 use crate::store::StoreError;
 
 /// A node that has said nothing for so long is no longer listed.
 const FORGOTTEN_AFTER_MS: i64 = 7 * 24 * 60 * 60 * 1_000;
+
+/// Of more nodes than any fleet has, and longer reports than any node gives, nothing is read.
+const NODES_MAX: usize = 10_000;
+const REPORT_BYTES_MAX: usize = 4_096;
+
+/// About how many reports come at a time.
+const REPORTS_AT_ONCE: usize = 200;
 
 /// What a node says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,9 +154,7 @@ const CONNECTIONS_PER_STRIKE: u8 = 16;
 
 fn strike_gone(link: &mut Link, nodes: &str) -> Result<(), StoreError> {
     let (seconds, _): (i64, i64) = link.query(&redis::cmd("TIME"))?;
-    let mut command = redis::cmd("HGETALL");
-    command.arg(nodes);
-    let held: BTreeMap<Vec<u8>, Vec<u8>> = link.query(&command)?;
+    let held = held_reports(|arguments| link.run(&BUCKET, &[nodes.to_owned()], arguments))?;
     let oldest = seconds * 1_000 - FORGOTTEN_AFTER_MS;
     let gone: Vec<_> = held
         .iter()
@@ -171,7 +176,33 @@ fn strike_gone(link: &mut Link, nodes: &str) -> Result<(), StoreError> {
     }
 }
 
+/// The reports that are held, as they are; of one that is too long only so much that it cannot be read.
+fn held_reports(
+    mut part: impl FnMut(&[Vec<u8>]) -> Result<(Vec<u8>, Vec<Vec<u8>>), StoreError>,
+) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, StoreError> {
+    let mut held = BTreeMap::new();
+    let mut cursor = b"0".to_vec();
+    loop {
+        let mut arguments = Arguments::default();
+        arguments.push(&cursor);
+        arguments.push_number(REPORTS_AT_ONCE);
+        arguments.push_number(REPORT_BYTES_MAX);
+        let (next, found) = part(&arguments.0)?;
+        let mut found = found.into_iter();
+        while let (Some(id), Some(json)) = (found.next(), found.next()) {
+            held.insert(id, json);
+        }
+        if next == b"0" || held.len() >= NODES_MAX {
+            return Ok(held);
+        }
+        cursor = next;
+    }
+}
+
 fn parse(json: &[u8]) -> Option<NodeReport> {
+    if json.len() > REPORT_BYTES_MAX {
+        return None;
+    }
     serde_json::from_slice(json).ok()
 }
 
@@ -248,10 +279,12 @@ impl RedisStore {
     }
 
     fn reports(&self, plan: &Plan) -> Result<Vec<NodeReport>, StoreError> {
-        let mut command = redis::cmd("HVALS");
-        command.arg(self.layout().nodes(plan.first()));
-        let held: Vec<Vec<u8>> = self.servers.on(plan.first(), |link| link.query(&command))?;
-        Ok(held.iter().filter_map(|json| parse(json)).collect())
+        let keys = [self.layout().nodes(plan.first())];
+        let held = held_reports(|arguments| {
+            self.servers
+                .on(plan.first(), |link| link.run(&BUCKET, &keys, arguments))
+        })?;
+        Ok(held.values().filter_map(|json| parse(json)).collect())
     }
 
     /// What time it is, by the clock of the store.

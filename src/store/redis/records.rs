@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use redis::Value;
 
+use super::feed::Stored;
 use super::layout::{Field, field, parts_of};
 use super::pool::Servers;
 use super::scripts::{Arguments, READ};
@@ -190,4 +191,38 @@ pub(super) fn indexed(
         .flatten()
         .map(|read| read.record)
         .collect())
+}
+
+/// Reads a bucket part by part.
+pub(super) fn read_bucket(
+    key: &str,
+    each: &mut dyn FnMut(Stored),
+    mut part: impl FnMut(&[Vec<u8>]) -> Result<(Vec<u8>, Vec<Vec<u8>>), StoreError>,
+) -> Result<(), StoreError> {
+    let mut cursor = b"0".to_vec();
+    loop {
+        let mut arguments = Arguments::default();
+        arguments.push(&cursor);
+        arguments.push_number(AT_ONCE);
+        arguments.push_number(SEALED_BYTES_MAX);
+        let (next, found) = part(&arguments.0).map_err(|error| match error {
+            StoreError::Damaged { why, .. } => StoreError::Damaged {
+                what: "bucket",
+                why: format!("{key}: {why}"),
+            },
+            error => error,
+        })?;
+        let mut found = found.into_iter();
+        while let (Some(field), Some(sealed)) = (found.next(), found.next()) {
+            let parts = field
+                .split_first()
+                .and_then(|(kind, id)| Some((*kind, id.try_into().ok()?)));
+            let (kind, id) = parts.unwrap_or((0, [0; 16]));
+            each(Stored { kind, id, sealed });
+        }
+        if next == b"0" {
+            return Ok(());
+        }
+        cursor = next;
+    }
 }

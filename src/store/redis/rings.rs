@@ -7,7 +7,8 @@ use std::sync::PoisonError;
 use redis::Value;
 
 use super::RedisStore;
-use super::layout::{META_IDENTITY, RING, partition_at, ring_field};
+use super::layout::{RING, partition_at, ring_field};
+use super::scripts::{Arguments, RINGS};
 use crate::keys::Partition;
 use crate::keys::secret::RootKey;
 use crate::store::StoreError;
@@ -15,10 +16,11 @@ use crate::store::StoreError;
 /// Wrapped keys by name.
 pub type Rings = BTreeMap<String, Vec<u8>>;
 
-/// More than these, and longer ones, no store of ours has.
+/// More than these no store of ours has.
 const RINGS_MAX: usize = 16;
-const NAME_BYTES_MAX: usize = 64;
-const WRAPPED_BYTES_MAX: usize = 1024;
+
+/// So many are listed, so that those that are not ours can be retired.
+const LISTED_MAX: usize = 1_000;
 
 impl RedisStore {
     /// Lets the store be opened with this root key too.
@@ -47,26 +49,26 @@ impl RedisStore {
     /// # Errors
     /// When a master cannot be reached.
     pub fn rings(&self) -> Result<Rings, StoreError> {
-        let partition = partition_at(0);
-        let mut command = redis::cmd("HGETALL");
-        command.arg(self.layout().meta(partition));
-        let fields: BTreeMap<Vec<u8>, Vec<u8>> =
-            self.servers.on(partition, |link| link.query(&command))?;
-        let identity = fields.get(META_IDENTITY.as_bytes()).cloned();
-        let rings = fields.into_iter().filter_map(|(name, wrapped)| {
-            let name = String::from_utf8(name).ok()?;
-            let is_ring = name.starts_with(RING) && name.len() <= NAME_BYTES_MAX;
-            (is_ring && wrapped.len() <= WRAPPED_BYTES_MAX).then_some((name, wrapped))
-        });
-        let rings: Rings = rings.take(RINGS_MAX).collect();
+        let rings = self.rings_up_to(RINGS_MAX)?;
         let mut known = self.rings.lock().unwrap_or_else(PoisonError::into_inner);
         // A store that was emptied tells none, and another one others; then those count that it told before, for they open
         // what is put back.
-        let is_ours = identity.is_some_and(|it| it == self.identity.to_string().as_bytes());
-        if is_ours && !rings.is_empty() {
+        if rings.contains_key(&self.ring) {
             *known = rings;
         }
         Ok(known.clone())
+    }
+
+    /// The one in use here is among them, however many others somebody may have put there.
+    fn rings_up_to(&self, most: usize) -> Result<Rings, StoreError> {
+        let partition = partition_at(0);
+        let keys = [self.layout().meta(partition)];
+        let mut arguments = Arguments::default();
+        arguments.push(&self.ring);
+        arguments.push_number(self.wrapped.len());
+        arguments.push_number(most);
+        self.servers
+            .on(partition, |link| link.run(&RINGS, &keys, &arguments.0))
     }
 
     /// The wrapped keys that the store told when it was last asked, without asking it.
@@ -80,11 +82,8 @@ impl RedisStore {
     /// # Errors
     /// When a master cannot be reached.
     pub fn root_keys(&self) -> Result<BTreeSet<String>, StoreError> {
-        let partition = partition_at(0);
-        let mut command = redis::cmd("HKEYS");
-        command.arg(self.layout().meta(partition));
-        let fields: Vec<String> = self.servers.on(partition, |link| link.query(&command))?;
-        let checks = fields.iter().filter_map(|field| field.strip_prefix(RING));
+        let rings = self.rings_up_to(LISTED_MAX)?;
+        let checks = rings.keys().filter_map(|field| field.strip_prefix(RING));
         Ok(checks.map(ToOwned::to_owned).collect())
     }
 

@@ -15,6 +15,8 @@ scripts! {
     READ = "read.lua";
     BUCKET = "bucket.lua";
     TAIL = "tail.lua";
+    RINGS = "rings.lua";
+    CHANGES = "changes.lua";
     CLAIM = "claim.lua";
     RELEASE = "release.lua";
     MAKE = "make.lua";

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::RedisStore;
+use super::records::{Raw, read_fields};
 use super::scripts::{Arguments, USAGE};
 use crate::keys::usage::Use;
 use crate::keys::{KeyId, Partition, Timestamp};
@@ -11,6 +12,9 @@ use crate::store::StoreError;
 
 /// How many keys go in one call.
 const AT_ONCE: usize = 500;
+
+/// Two numbers are no longer.
+const HELD_BYTES_MAX: usize = 64;
 
 impl RedisStore {
     /// Adds to what is known.
@@ -50,15 +54,17 @@ impl RedisStore {
         let mut known: BTreeMap<KeyId, Use> = BTreeMap::new();
         for (partition, ids) in spread {
             for ids in ids.chunks(AT_ONCE) {
-                let mut command = redis::cmd("HMGET");
-                command.arg(self.layout().usage(partition));
-                for id in ids {
-                    command.arg(&id.bytes());
-                }
-                let held: Vec<Option<String>> =
-                    self.servers.on(partition, |link| link.query(&command))?;
+                let key = self.layout().usage(partition);
+                let fields: Vec<_> = ids
+                    .iter()
+                    .map(|id| (key.clone(), id.bytes().to_vec()))
+                    .collect();
+                let held = read_fields(&self.servers, partition, &fields, HELD_BYTES_MAX)?;
                 for (id, held) in ids.iter().zip(held) {
-                    known.extend(held.as_deref().and_then(parse).map(|used| (*id, used)));
+                    // What is no use of ours, somebody else put there; it is no part of any decision.
+                    if let Raw::Bytes(held) = held {
+                        known.extend(parse(&held).map(|used| (*id, used)));
+                    }
                 }
             }
         }
@@ -66,8 +72,8 @@ impl RedisStore {
     }
 }
 
-fn parse(held: &str) -> Option<Use> {
-    let (last_used, count) = held.split_once(':')?;
+fn parse(held: &[u8]) -> Option<Use> {
+    let (last_used, count) = std::str::from_utf8(held).ok()?.split_once(':')?;
     Some(Use {
         last_used: Timestamp(last_used.parse().ok()?),
         count: count.parse().ok()?,
