@@ -325,7 +325,7 @@ async fn start_sync(
         node: Node {
             id: node_id(&config.store.data_dir),
             name: node_name(config),
-            address: config.listen.address.to_string(),
+            address: node_address(config),
             serves_stale_for: config
                 .view
                 .serve_stale_for_intake
@@ -342,28 +342,42 @@ async fn start_sync(
     })
 }
 
-/// What tells this node from every other one, for as long as it has its folder: a node that was killed and is back is not
-/// waited for as if it were two.
+/// What tells this node from every other one, for as long as it has its folder on its host: a node that was killed and is
+/// back is not waited for as if it were two, and a copy of the folder elsewhere is another node.
 fn node_id(folder: &Path) -> Uuid {
     let file = folder.join("node.id");
-    let known = std::fs::read_to_string(&file).ok();
-    known
-        .and_then(|text| Uuid::try_parse(text.trim()).ok())
-        .unwrap_or_else(|| {
-            let id = Uuid::new_v4();
-            // Where nothing can be written it is another node at the next start.
-            let _ = std::fs::write(&file, format!("{id}\n"));
-            id
-        })
+    let place = format!("{} {}", host_name(), folder.display());
+    let known = std::fs::read_to_string(&file).ok().and_then(|text| {
+        let (id, of) = text.trim_end().split_once(' ')?;
+        (of == place).then(|| Uuid::try_parse(id).ok())?
+    });
+    known.unwrap_or_else(|| {
+        let id = Uuid::new_v4();
+        // Where nothing can be written it is another node at the next start.
+        let _ = std::fs::write(&file, format!("{id} {place}\n"));
+        id
+    })
+}
+
+fn host_name() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    host.trim().to_owned()
+}
+
+/// Where lists of nodes say that this one listens.
+fn node_address(config: &Config) -> String {
+    let address = config.listen.address;
+    if address.ip().is_unspecified() {
+        format!("{}:{}", host_name(), address.port())
+    } else {
+        address.to_string()
+    }
 }
 
 /// What lists of nodes call this one.
 fn node_name(config: &Config) -> String {
     let configured = config.store.redis.node_name.clone();
-    configured.unwrap_or_else(|| {
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        host.trim().to_owned()
-    })
+    configured.unwrap_or_else(host_name)
 }
 
 fn sink(config: &Config, records: Records) -> Sink {

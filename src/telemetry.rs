@@ -268,6 +268,7 @@ pub struct SyncCounters {
     pub replica_errors: AtomicU64,
     refused: [AtomicU64; REFUSALS.len()],
     missing: AtomicU64,
+    restoring: AtomicU64,
     /// Milliseconds from `started` to the moment that the replica is in step with, and one; 0 is no replica.
     replica_as_of: AtomicU64,
     probes: AtomicU64,
@@ -290,6 +291,7 @@ impl SyncCounters {
             replica_errors: AtomicU64::new(0),
             refused: Default::default(),
             missing: AtomicU64::new(0),
+            restoring: AtomicU64::new(0),
             replica_as_of: AtomicU64::new(0),
             probes: AtomicU64::new(0),
             probes_us: AtomicU64::new(0),
@@ -312,6 +314,12 @@ impl SyncCounters {
     /// How many records held here are not in the store.
     pub fn set_missing(&self, records: u64) {
         self.missing.store(records, Ordering::Relaxed);
+    }
+
+    /// Whether the store says that it is being put back together.
+    pub fn set_restoring(&self, is_restoring: bool) {
+        self.restoring
+            .store(u64::from(is_restoring), Ordering::Relaxed);
     }
 
     /// The replica holds what the table held when it was in step at `moment`.
@@ -387,6 +395,12 @@ impl SyncCounters {
                 "gauge",
                 "Records held here that are not in the store.",
                 &self.missing,
+            ),
+            (
+                "store_restoring",
+                "gauge",
+                "1 while the store says that its records are being put back: no view is in step then.",
+                &self.restoring,
             ),
             (
                 "replica_errors_total",

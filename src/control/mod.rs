@@ -54,6 +54,8 @@ pub enum ServiceError {
     },
     /// It is about the nodes of a fleet, and the store is a file of one server.
     NoFleet,
+    /// The operation broke off, and what came of it is not known.
+    Unknown,
     /// The change is stored, but this process does not hear of it: its link to the store is down in one direction.
     NotHeard,
     /// The change is stored, but the table of this process did not apply it: it is stopping.
@@ -69,6 +71,9 @@ impl fmt::Display for ServiceError {
             }
             Self::NoFleet => f.write_str(
                 "the store is a file of one server: only a fleet on Redis has nodes, and a replica to restore from",
+            ),
+            Self::Unknown => f.write_str(
+                "the operation broke off inside the server, and it may have happened or not: look before you try again",
             ),
             Self::NotHeard => f.write_str(
                 "the change is stored, but this server has not heard of it from the store, and may not be the only one: it will be in force here when it does",
@@ -172,7 +177,7 @@ impl KeyService {
         let (response, changed, revoked, begun) = match outcome {
             Ok(outcome) => outcome?,
             // A panic or a runtime that is stopping: either way nobody can say.
-            Err(_) => return Err(ServiceError::NotApplied),
+            Err(_) => return Err(ServiceError::Unknown),
         };
         let Some((partition, revision)) = changed else {
             return Ok(response);

@@ -146,7 +146,7 @@ async fn perform(
                 | ServiceError::Ambiguous { .. }
                 | ServiceError::NoFleet => StatusCode::CONFLICT,
                 ServiceError::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
-                ServiceError::NotApplied | ServiceError::NotHeard => {
+                ServiceError::NotApplied | ServiceError::NotHeard | ServiceError::Unknown => {
                     StatusCode::SERVICE_UNAVAILABLE
                 }
             };

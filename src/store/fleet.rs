@@ -49,6 +49,13 @@ impl FleetStore {
         let file = config.root_key_file();
         let had_root_key = given.is_some() || file.exists();
         let root_key = root_key(given, &file, Path::new(""))?;
+        let replica = config.replica();
+        if replica.exists()
+            && let Err(StoreError::Empty { server }) =
+                RedisStore::connect(&config.redis, &root_key, limits, Purpose::Serve)
+        {
+            return Err(StoreError::Emptied { server, replica });
+        }
         let store = match RedisStore::connect(&config.redis, &root_key, limits, Purpose::Make) {
             Ok(store) => store,
             Err(error) => {

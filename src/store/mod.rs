@@ -263,6 +263,13 @@ pub enum StoreError {
         /// Why not.
         why: String,
     },
+    /// Redis is empty, and this node has a replica of a store.
+    Emptied {
+        /// The servers.
+        server: String,
+        /// The replica.
+        replica: PathBuf,
+    },
     /// A record that cannot be read.
     Damaged {
         /// What it should be.
@@ -417,7 +424,19 @@ impl fmt::Display for StoreError {
                  look before you try again"
             ),
             Self::Empty { server } => {
-                write!(f, "the Redis store at {server} is empty: run keygate init")
+                write!(
+                    f,
+                    "the Redis store at {server} is empty: run keygate init to make one; if there was one, do not, but run \
+                     keygate store restore on a node that has a replica of it"
+                )
+            }
+            Self::Emptied { server, replica } => {
+                write!(
+                    f,
+                    "the Redis store at {server} is empty, and {} is a replica of what was there: run keygate store restore; \
+                     to begin anew, move the replica away first",
+                    replica.display()
+                )
             }
             Self::OtherIdentity {
                 server,

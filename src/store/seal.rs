@@ -16,6 +16,10 @@ const FORMAT: u8 = 1;
 /// and lists of scopes, addresses or origins.
 pub const SEALED_BYTES_MAX: usize = 256 * 1024;
 
+/// What stands in a change in the place of a sealed record, to make readers compare what they hold with the store: records
+/// were put back there without a change for each. Anybody could write it, and it only makes nodes look.
+pub const GAP: &[u8] = b"gap";
+
 /// Into how many buckets a partition's records are spread, each with a digest of its own: what has to be read again
 /// when two sides differ in one record.
 pub const BUCKETS: usize = 64;

@@ -26,6 +26,7 @@ mod scene;
 mod sentinels;
 mod servers;
 
+mod deployed;
 mod disk;
 mod forgery;
 mod homes;

@@ -1,7 +1,7 @@
-//! The rows R8 and R9 of the fault matrix (`matrix.md`): streams of changes that are trimmed, deleted, begun anew. What is
-//! in a change is in `poison`.
+//! The rows R8 and R9 of the fault matrix (`matrix.md`): streams of changes that are trimmed, deleted, begun anew; and what
+//! else in the store could silence a node. What is in a change is in `poison`.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::link::Mode;
 use crate::scene::{AT_ONCE, MENDED, STALE, Scene, lost_nothing, streams};
@@ -66,6 +66,82 @@ fn r9_a_stream_deleted_or_begun_anew_misses_nothing() {
         node.refuses_within(MENDED, &gone);
         assert_eq!(node.request(&after.secret), Some(202));
     }
+    lost_nothing(prober);
+    scene.is_whole();
+}
+
+#[test]
+fn r9_something_put_far_ahead_into_a_stream_that_is_deleted_then_hides_no_revocation() {
+    let scene = Scene::of(2);
+    let (gone, late) = (scene.key("gone"), scene.key("late"));
+    let prober = scene.prober(0);
+    let tomorrow = SystemTime::now() + Duration::from_secs(86_400);
+    let tomorrow = tomorrow.duration_since(UNIX_EPOCH).unwrap().as_micros();
+    for (id, revoked) in [(tomorrow, &gone), (u128::from(u64::MAX), &late)] {
+        let put = |stream| scene.server.ask::<()>(&format!("XADD {stream} {id}-0 x 1"));
+        streams().for_each(put);
+        std::thread::sleep(Duration::from_secs(1));
+        for stream in streams() {
+            scene.server.ask::<()>(&format!("DEL {stream}"));
+        }
+        scene.operator.revoke_key(revoked);
+        for node in &scene.nodes {
+            node.refuses_within(MENDED, revoked);
+            node.in_step_within(MENDED);
+        }
+    }
+    for node in &scene.nodes {
+        node.says("held something under the later id");
+        assert!(node.count("gaps_total") > 0);
+    }
+    lost_nothing(prober);
+    scene.is_whole();
+}
+
+#[test]
+fn a_store_that_says_it_is_being_put_back_is_said_to_be() {
+    let scene = Scene::of(1);
+    let prober = scene.prober(0);
+    let meta = streams().nth(5).unwrap().replace("changes", "meta");
+    let restoring = |flag: u8| {
+        scene
+            .server
+            .ask::<()>(&format!("HSET {meta} restoring {flag}"));
+    };
+    restoring(1);
+    let node = &scene.nodes[0];
+    node.says("`keygate store restore` ends it");
+    assert_eq!(node.metric("keygate_store_restoring"), Some(1.0));
+    node.stale_within(STALE);
+    assert!(node.is_ready());
+    restoring(0);
+    node.in_step_within(MENDED);
+    assert_eq!(node.metric("keygate_store_restoring"), Some(0.0));
+    lost_nothing(prober);
+    scene.is_whole();
+}
+
+#[test]
+fn reports_that_cannot_be_written_age_no_view() {
+    let scene = Scene::of(1);
+    let prober = scene.prober(0);
+    // Of another type, and then full.
+    for partition in 0..16 {
+        let nodes = format!("{{keygate:{partition}}}:nodes");
+        scene.server.ask::<()>(&format!("DEL {nodes}"));
+        scene.server.ask::<()>(&format!("SET {nodes} x"));
+    }
+    let node = &scene.nodes[0];
+    for full in [0, 1] {
+        scene
+            .server
+            .ask::<()>(&format!("CONFIG SET maxmemory {full}"));
+        std::thread::sleep(STALE + Duration::from_secs(1));
+        assert!(node.view_age() < 2.0, "{}", node.view_age());
+        assert!(node.is_ready());
+    }
+    node.says("does not take this node's report");
+    scene.server.ask::<()>("CONFIG SET maxmemory 0");
     lost_nothing(prober);
     scene.is_whole();
 }

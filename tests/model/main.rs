@@ -35,6 +35,9 @@ const SEEDS: u64 = 1_000;
 const NODES: usize = 3;
 const STEPS: usize = 80;
 
+/// How far ahead of all changes some forged ones are.
+const FAR_OFF: u64 = 1 << 40;
+
 /// One run.
 struct Run {
     rng: Rng,
@@ -101,6 +104,9 @@ impl Run {
     }
 
     fn write(&mut self, record: Record) {
+        // Revisions that go on from there would say nothing of when they were written, and a store that fails over could
+        // use one twice. That is not what is judged here.
+        self.delete_far_off();
         let writer = self.rng.usize(0..NODES);
         let partition = partition_of(record.id_bytes());
         let seen = self.nodes[writer].follower.certain()[partition.index()];
@@ -230,7 +236,7 @@ impl Run {
         }
         self.model.forged.push(fingerprint);
         self.model.honest = false;
-        let kind = self.rng.u8(0..6);
+        let kind = self.rng.u8(0..7);
         let at_ms = self.now.duration_since(self.started).as_millis();
         let it = &mut self.model.parts[at];
         match kind {
@@ -271,6 +277,18 @@ impl Run {
                     }
                     entry.sealed = bytes;
                 }
+            }
+            // As a change of a day that is far off; the stream may be deleted when every feed has read it.
+            5 => {
+                let end = it.stream.back().map_or(0, |entry| entry.revision.0);
+                let revision = Revision(end.max(it.last.0).saturating_add(FAR_OFF));
+                let previous = self.rng.bool().then_some(it.last);
+                it.stream.push_back(Entry {
+                    partition: partition_of(field.1),
+                    revision,
+                    previous,
+                    sealed: bytes,
+                });
             }
             // A record moved to another place.
             _ => {
@@ -323,6 +341,18 @@ impl Run {
         }
     }
 
+    /// Somebody who has put a change of a far-off day into a stream deletes the stream.
+    fn delete_far_off(&mut self) {
+        for part in 0..2 {
+            let it = &mut self.model.parts[part];
+            let end = it.stream.back().map_or(0, |entry| entry.revision.0);
+            if end >= it.last.0.saturating_add(FAR_OFF) {
+                it.stream.clear();
+                self.say(|| format!("stream {part} deleted with what was at {end}"));
+            }
+        }
+    }
+
     fn heal_store(&mut self) {
         if self.model.parts.iter().all(|part| part.identity.is_none()) {
             let node = self.rng.usize(0..NODES);
@@ -355,6 +385,9 @@ impl Run {
             } else if self.rng.u8(..) < 4 {
                 let part = self.rng.usize(0..2);
                 self.model.parts[part].stream.clear();
+            }
+            if self.rng.u8(..) < 20 {
+                self.delete_far_off();
             }
             for node in 0..NODES {
                 if self.rng.u8(..) < 40 {

@@ -53,7 +53,7 @@ enum Work {
     Begin(Partition),
     Bucket(Partition, usize),
     End(Partition),
-    Look(Partition, Option<Revision>),
+    Look(Partition, Revision, Option<Revision>),
     Digests(Partition),
 }
 
@@ -215,7 +215,9 @@ impl Node {
                 self.buckets(partition, 0..BUCKETS);
             }
             Ask::Buckets(partition, buckets) => self.buckets(partition, buckets),
-            Ask::Look(partition) => self.work.push_back(Work::Look(partition, None)),
+            Ask::Look(partition, after) => {
+                self.work.push_back(Work::Look(partition, after, None));
+            }
             Ask::Digests(partition) => self.work.push_back(Work::Digests(partition)),
         }
     }
@@ -268,12 +270,13 @@ impl Node {
                 complete: true,
             },
             Some(Work::End(partition)) => Heard::Ended { partition },
-            Some(Work::Look(partition, None)) => {
-                self.work
-                    .push_front(Work::Look(partition, Some(last(partition))));
+            Some(Work::Look(partition, after, None)) => {
+                self.cursors[partition.index()] = after;
+                let tail = Some(last(partition));
+                self.work.push_front(Work::Look(partition, after, tail));
                 return;
             }
-            Some(Work::Look(partition, Some(tail))) => {
+            Some(Work::Look(partition, _, Some(tail))) => {
                 let cursor = self.cursors[partition.index()];
                 let next = part(partition).map(|part| part.read(cursor, usize::MAX));
                 if let Some(entries) = next.filter(|entries| !entries.is_empty()) {

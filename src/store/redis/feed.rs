@@ -8,12 +8,12 @@ use uuid::Uuid;
 
 use super::RedisStore;
 use super::connect::Link;
-use super::layout::{CHANGE_PREVIOUS, CHANGE_RECORD, Layout, partition_at};
+use super::layout::{CHANGE_GAP, CHANGE_PREVIOUS, CHANGE_RECORD, Layout, partition_at};
 use super::scripts::{Arguments, BUCKET, TAIL};
 use crate::config::RedisMode;
 use crate::keys::{PARTITIONS, Partition, Revision};
 use crate::store::StoreError;
-use crate::store::seal::{BUCKETS, SEALED_BYTES_MAX};
+use crate::store::seal::{BUCKETS, GAP, SEALED_BYTES_MAX};
 
 /// The most changes of one partition that come at a time. XREAD cannot leave out what is too long, so this is also what
 /// bounds how much somebody who may write to the stream can make a node hold for a moment.
@@ -356,6 +356,8 @@ fn parse(partition: Partition, revision: Revision, fields: Option<Value>) -> Ent
         } else if field == CHANGE_RECORD {
             value.truncate(SEALED_BYTES_MAX + 1);
             entry.sealed = value;
+        } else if field == CHANGE_GAP && entry.sealed.is_empty() {
+            entry.sealed = GAP.to_vec();
         }
     }
     entry

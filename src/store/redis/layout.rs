@@ -33,6 +33,7 @@ pub(super) const RING: &str = "ring:";
 pub(super) const META_RESTORING: &str = "restoring";
 
 /// The fields of a change: the revision before it, and the sealed record.
+pub(super) const CHANGE_GAP: &[u8] = b"gap";
 pub(super) const CHANGE_PREVIOUS: &[u8] = b"p";
 pub(super) const CHANGE_RECORD: &[u8] = b"r";
 

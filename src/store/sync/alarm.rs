@@ -2,6 +2,7 @@
 //! ids and revisions, never what a record says.
 
 use std::fmt;
+use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -65,6 +66,15 @@ pub enum Alarm {
         /// The last one of them.
         through: Revision,
     },
+    /// A change did not come, because something that is no change was in the stream behind where it belongs.
+    Passed {
+        /// Of which partition.
+        partition: Partition,
+        /// The change.
+        change: Revision,
+        /// What was in the stream.
+        by: Revision,
+    },
     /// The store has gone on from an earlier change than this node's last.
     Forked {
         /// Which partition.
@@ -85,6 +95,13 @@ pub enum Alarm {
     },
     /// A partition of the store is empty.
     Empty(Partition),
+    /// The store says that it is being put back together.
+    Restoring {
+        /// The first partition that says so.
+        partition: Partition,
+        /// For how long it has.
+        lasts: Duration,
+    },
     /// It is another store.
     OtherIdentity {
         /// The one this node follows.
@@ -107,9 +124,11 @@ impl Alarm {
             Self::Refused(..) => "refused",
             Self::RolledBack { .. } => "rolled_back",
             Self::Gap { .. } => "gap",
+            Self::Passed { .. } => "passed",
             Self::Forked { .. } => "forked",
             Self::Regressed { .. } => "regressed",
             Self::Empty(_) => "empty",
+            Self::Restoring { .. } => "restoring",
             Self::OtherIdentity { .. } => "other_identity",
             Self::Missing(_) => "missing",
             Self::DigestDiffers(_) => "digest_differs",
@@ -200,6 +219,17 @@ impl fmt::Display for Alarm {
                 through.0,
                 partition.index()
             ),
+            Self::Passed {
+                partition,
+                change,
+                by,
+            } => write!(
+                f,
+                "the change {} of the store's partition {} did not come, because the stream held something under the later id {} that is no change: the stream is read again",
+                change.0,
+                partition.index(),
+                by.0
+            ),
             Self::Forked {
                 partition,
                 ours,
@@ -234,6 +264,12 @@ impl fmt::Display for Alarm {
             Self::Empty(partition) => write!(
                 f,
                 "the store's partition {} is empty: this node keeps what it has; `keygate store restore` fills the store again",
+                partition.index()
+            ),
+            Self::Restoring { partition, lasts } => write!(
+                f,
+                "the store says that its records are being put back, and has for {} s (partition {}): until that is done this node cannot tell what it misses, and its view ages; if no `keygate store restore` or `keygate store migrate` is running, one was broken off, and `keygate store restore` ends it",
+                lasts.as_secs(),
                 partition.index()
             ),
             Self::OtherIdentity { ours, theirs } => write!(

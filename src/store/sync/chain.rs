@@ -77,6 +77,21 @@ impl Chain {
         self.certain == revision || self.unsure.contains(&revision)
     }
 
+    /// Whether this is a change beyond the chain that was not read either as one that could not be read.
+    pub(super) fn lacks(&self, revision: Revision) -> bool {
+        revision > self.certain && !self.may_end_at(revision)
+    }
+
+    /// Whether it lacks this one although something behind it was read. That was no change then: changes come in order.
+    pub(super) fn has_passed(&self, revision: Revision) -> bool {
+        self.lacks(revision) && revision < self.position()
+    }
+
+    /// What could not be read is forgotten, and is read again where it still is.
+    pub(super) fn go_back(&mut self) {
+        self.unsure.clear();
+    }
+
     /// Takes an entry. `good` is whether it is a change of ours.
     pub(super) fn link(
         &mut self,
@@ -109,7 +124,12 @@ impl Chain {
             return Link::Next;
         }
         let after = self.certain;
-        *self = Self::from(revision);
+        if good {
+            *self = Self::from(revision);
+        } else {
+            // Anybody may have put it there, under any revision: nothing is certain by it.
+            self.unsure = vec![revision];
+        }
         match gap {
             Some(through) => Link::Gap { after, through },
             None => Link::Fork { ours: after },
@@ -218,5 +238,20 @@ mod tests {
             .filter(|link| matches!(link, Link::Fork { .. }))
             .count();
         assert_eq!(forks, 1, "more of them than are borne");
+        assert_eq!(chain.certain(), Revision(10));
+    }
+
+    #[test]
+    fn a_change_that_something_unreadable_hid_is_known_to_be_missing() {
+        let (mut chain, _) = chain(&[(12, 10, false), (1000, 10, false)]);
+        let passed = [10, 11, 12, 13, 1000, 1001].map(|it| chain.has_passed(Revision(it)));
+        assert_eq!(passed, [false, true, false, true, false, false]);
+        assert!(chain.lacks(Revision(1001)));
+        chain.go_back();
+        assert_eq!(
+            chain.link(Revision(13), Some(Revision(10)), true),
+            Link::Next
+        );
+        assert_eq!(chain.position(), Revision(13));
     }
 }

@@ -335,8 +335,11 @@ impl Reader {
                 self.buckets(common, partition, 0..crate::store::seal::BUCKETS)
             }
             Ask::Buckets(partition, buckets) => self.buckets(common, partition, buckets),
-            Ask::Look(partition) => {
+            Ask::Look(partition, after) => {
                 let tail = self.feed.tail(partition)?.last;
+                if let Some(cursor) = self.cursors.get_mut(partition.index()) {
+                    *cursor = after;
+                }
                 while self.next(common, Duration::ZERO)? {}
                 common.say(Message::Heard(Heard::Looked { partition, tail }))?;
                 Ok(())

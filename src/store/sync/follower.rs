@@ -2,7 +2,7 @@
 //! is to be read next come out. No IO, and no clock but the moments handed in.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
@@ -16,6 +16,9 @@ use crate::keys::table::Applied;
 use crate::keys::{KeyTable, PARTITIONS, Partition, Record, RecordKind, Revision};
 use crate::store::seal::{self, bucket_of};
 use crate::telemetry::{SyncCounters, add};
+
+/// How often it is said that the store is being put back together, while it is.
+const RESTORING_EVERY: Duration = Duration::from_secs(60);
 
 /// A record to be kept, with what it was read as.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +46,8 @@ pub struct Follower {
     partitions: Vec<Following>,
     random: fastrand::Rng,
     missing: u64,
+    /// Since when the store says that it is being put back together, and when that was said last.
+    restoring: Option<(Instant, Option<Instant>)>,
     alarms: Vec<Alarm>,
     counters: Arc<SyncCounters>,
 }
@@ -62,6 +67,7 @@ impl Follower {
             partitions: Partition::all().map(Following::new).collect(),
             random: fastrand::Rng::with_seed(seed),
             missing: 0,
+            restoring: None,
             alarms: Vec::new(),
             counters,
         }
@@ -245,11 +251,16 @@ impl Follower {
         match &alarm {
             Alarm::Refused(_, why) => counters.refused(why.index()),
             Alarm::RolledBack { .. } => add(&counters.stale, 1),
-            Alarm::Gap { .. } | Alarm::Forked { .. } => add(&counters.gaps, 1),
+            Alarm::Gap { .. } | Alarm::Passed { .. } | Alarm::Forked { .. } => {
+                add(&counters.gaps, 1);
+            }
             Alarm::Regressed { .. } => add(&counters.regressions, 1),
             Alarm::DigestDiffers(_) => add(&counters.digest_mismatches, 1),
-            Alarm::Empty(_) | Alarm::OtherIdentity { .. } | Alarm::Missing(_) | Alarm::Ahead(_) => {
-            }
+            Alarm::Empty(_)
+            | Alarm::Restoring { .. }
+            | Alarm::OtherIdentity { .. }
+            | Alarm::Missing(_)
+            | Alarm::Ahead(_) => {}
         }
         self.alarms.push(alarm);
     }
@@ -266,6 +277,7 @@ impl Follower {
                 self.alarm(Alarm::Refused(place, Why::Misplaced));
                 None
             }
+            Err(_) if entry.sealed == seal::GAP => None,
             Err(unsealed) => {
                 self.alarm(Alarm::Refused(place, Why::Unsealed(unsealed)));
                 None
@@ -355,13 +367,13 @@ impl Follower {
             match (tail.identity, ours) {
                 (None, _) => {
                     alarms.push(Alarm::Empty(*partition));
-                    following.incomplete(true);
+                    following.empty();
                 }
                 (Some(theirs), Some(ours)) if theirs != ours => {
                     alarms.push(Alarm::OtherIdentity { ours, theirs });
                     following.other();
                 }
-                (Some(_), _) if tail.restoring => following.incomplete(false),
+                (Some(_), _) if tail.restoring => following.restoring(),
                 (Some(theirs), _) => {
                     self.identity = Some(theirs);
                     following.tail(probed.sent_at, sent, tail, now, &mut alarms);
@@ -370,6 +382,24 @@ impl Follower {
         }
         for alarm in alarms {
             self.alarm(alarm);
+        }
+        self.say_if_restoring(now);
+    }
+
+    /// Such a store brings nothing in step for as long as it says so; somebody may have broken off, or only written it.
+    fn say_if_restoring(&mut self, now: Instant) {
+        let mut partitions = Partition::all().zip(&self.partitions);
+        let restoring = partitions.find(|(_, following)| following.is_restoring());
+        self.counters.set_restoring(restoring.is_some());
+        let Some((partition, _)) = restoring else {
+            self.restoring = None;
+            return;
+        };
+        let (since, said) = self.restoring.get_or_insert((now, None));
+        if said.is_none_or(|said| now.saturating_duration_since(said) >= RESTORING_EVERY) {
+            *said = Some(now);
+            let lasts = now.saturating_duration_since(*since);
+            self.alarm(Alarm::Restoring { partition, lasts });
         }
     }
 }

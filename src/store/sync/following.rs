@@ -32,8 +32,10 @@ enum Standing {
     /// Nothing yet.
     Unknown,
     Ours,
-    /// It is empty, or records are being put back into it: what it lacks means nothing.
-    Incomplete,
+    /// It is empty: what it lacks means nothing.
+    Empty,
+    /// Records are being put back into it: the same.
+    Restoring,
     /// It is another store.
     Other,
 }
@@ -149,6 +151,11 @@ impl Following {
         self.standing != Standing::Other
     }
 
+    /// Whether the store says that records are being put back.
+    pub(super) fn is_restoring(&self) -> bool {
+        self.standing == Standing::Restoring
+    }
+
     /// The partition is to be read anew; nothing was missing up to `solid`.
     fn need(&mut self, solid: Revision) {
         if !self.needs_snapshot {
@@ -235,9 +242,9 @@ impl Following {
     /// The feed's end was looked for, and its server stood at `tail` before.
     pub(super) fn looked(&mut self, tail: Revision) -> Option<Alarm> {
         self.asked = false;
-        let after = self.position();
-        (tail > after).then(|| {
-            self.need(self.certain());
+        let after = self.certain();
+        self.chain.lacks(tail).then(|| {
+            self.need(after);
             Alarm::Gap {
                 partition: self.partition,
                 after,
@@ -264,13 +271,17 @@ impl Following {
         !self.needs_snapshot && self.contents.top() <= revision && self.chain.may_end_at(revision)
     }
 
-    /// The store is empty, or being restored: it can bring nothing in step.
-    pub(super) fn incomplete(&mut self, is_empty: bool) {
-        self.standing = Standing::Incomplete;
+    /// The store is empty: it can bring nothing in step.
+    pub(super) fn empty(&mut self) {
+        self.standing = Standing::Empty;
         self.pending.clear();
-        if is_empty {
-            self.contents.compare_count(0);
-        }
+        self.contents.compare_count(0);
+    }
+
+    /// The store is being put back together: the same.
+    pub(super) fn restoring(&mut self) {
+        self.standing = Standing::Restoring;
+        self.pending.clear();
     }
 
     /// The store is another one.
@@ -295,6 +306,8 @@ impl Following {
             self.need(self.certain().min(tail.last));
         }
         self.standing = Standing::Ours;
+        // What it answered before and has lost since will not come.
+        self.pending.retain(|it| it.last <= tail.last);
         // A question that crossed a change on its way says less than we know now, and is no loss: what counts is what we knew
         // when it was sent.
         if tail.last < sent && tail.last < self.certain() {
@@ -317,11 +330,20 @@ impl Following {
                     newest.sent_at = sent_at.max(newest.sent_at);
                 }
                 Some(newest) if is_full => (newest.sent_at, newest.last) = (sent_at, tail.last),
-                _ => self.pending.push_back(Pending {
-                    since: sent_at,
-                    sent_at,
-                    last: tail.last,
-                }),
+                _ => {
+                    if !self.needs_snapshot && self.chain.has_passed(tail.last) {
+                        alarms.push(Alarm::Passed {
+                            partition,
+                            change: tail.last,
+                            by: self.position(),
+                        });
+                    }
+                    self.pending.push_back(Pending {
+                        since: sent_at,
+                        sent_at,
+                        last: tail.last,
+                    });
+                }
             }
         }
         self.compare(tail, now, alarms);
@@ -364,7 +386,10 @@ impl Following {
     }
 
     fn is_away(&self) -> bool {
-        matches!(self.standing, Standing::Incomplete | Standing::Other)
+        match self.standing {
+            Standing::Empty | Standing::Restoring | Standing::Other => true,
+            Standing::Unknown | Standing::Ours => false,
+        }
     }
 
     /// What the feed's thread is to do, at most one thing at a time. `random` is below one.
@@ -390,7 +415,10 @@ impl Following {
             (now >= due).then_some(Ask::Snapshot(partition))
         } else if self.is_behind(now) {
             self.looked_at = Some(now);
-            Some(Ask::Look(partition))
+            if self.pending.iter().any(|it| self.chain.has_passed(it.last)) {
+                self.chain.go_back();
+            }
+            Some(Ask::Look(partition, self.position()))
         } else {
             self.repair.wanted().map(|wanted| match wanted {
                 Wanted::Digests => Ask::Digests(partition),
@@ -403,7 +431,10 @@ impl Following {
 
     fn is_behind(&self, now: Instant) -> bool {
         let long_ago = |at: Instant| now.saturating_duration_since(at) >= LOOK_AFTER;
-        let waits = |it: &Pending| it.last > self.position() && long_ago(it.since);
-        self.pending.front().is_some_and(waits) && self.looked_at.is_none_or(long_ago)
+        // What the feed has passed it will not bring any more.
+        let waits = |it: &Pending| {
+            self.chain.lacks(it.last) && (long_ago(it.since) || self.chain.has_passed(it.last))
+        };
+        self.pending.iter().any(waits) && self.looked_at.is_none_or(long_ago)
     }
 }

@@ -78,8 +78,8 @@ pub enum Heard {
 pub enum Ask {
     /// Read the tail, then every bucket, and go on with the feed from that tail.
     Snapshot(Partition),
-    /// Read the tail, then the feed to its end.
-    Look(Partition),
+    /// Read the tail, then the feed from this change to its end.
+    Look(Partition, Revision),
     /// Read the digests of the buckets, and the tail before and after.
     Digests(Partition),
     /// Read these buckets.
@@ -91,7 +91,7 @@ impl Ask {
     pub const fn partition(&self) -> Partition {
         match self {
             Self::Snapshot(partition)
-            | Self::Look(partition)
+            | Self::Look(partition, _)
             | Self::Digests(partition)
             | Self::Buckets(partition, _) => *partition,
         }

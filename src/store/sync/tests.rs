@@ -1,6 +1,8 @@
 //! What the follower does about each thing that can be wrong with a store, one at a time. All of them at once are in
 //! `tests/model`.
 
+mod astray;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -244,7 +246,7 @@ fn changes_that_a_deleted_stream_never_brought_are_looked_for() {
     let key = Record::Key(world.key(5));
     world.probe(3, &[key]);
     assert_eq!(world.asks(3), []);
-    assert_eq!(world.asks(4), [Ask::Look(world.partition())]);
+    assert_eq!(world.asks(4), [Ask::Look(world.partition(), Revision(0))]);
     let partition = world.partition();
     world.hear(Heard::Looked {
         partition,
@@ -422,6 +424,35 @@ fn a_store_that_is_empty_or_another_one_removes_nothing_and_brings_nothing_in_st
     world.probe(61, &[Record::Key(key)]);
     world.asks(61);
     assert_eq!(world.asks(64), [Ask::Snapshot(world.partition())]);
+}
+
+#[test]
+fn a_store_that_is_being_put_back_together_is_said_to_be_once_a_minute() {
+    let mut world = World::new();
+    let mut restoring = world.tail(0, &[]);
+    restoring.restoring = true;
+    let gauge = |world: &World| {
+        let text = world.counters.render(world.start);
+        text.contains("\nkeygate_store_restoring 1\n")
+    };
+    let mut said = Vec::new();
+    for second in 2..=70 {
+        world.probe_with(second, restoring.clone());
+        said.extend(world.follower.alarms().into_iter().map(|it| (second, it)));
+    }
+    let partition = world.partition();
+    let lasts = Duration::from_secs;
+    let alarm = |seconds| Alarm::Restoring {
+        partition,
+        lasts: lasts(seconds),
+    };
+    assert_eq!(said, [(2, alarm(0)), (62, alarm(60))]);
+    assert!(gauge(&world));
+    assert_eq!(world.follower.in_step(), Some(world.at(1)));
+    world.probe(71, &[]);
+    assert!(!gauge(&world));
+    world.probe_with(72, restoring);
+    assert_eq!(world.follower.alarms(), [alarm(0)]);
 }
 
 #[test]
