@@ -51,10 +51,7 @@ impl RedisStore {
         let limit = limit.max(proven);
         let believed = said.filter(|said| *said <= limit);
         if believed.is_none() {
-            eprintln!(
-                "keygate: partition {partition} of the store says that its last change was {:?}, which nothing proves: it goes on from {proven}",
-                String::from_utf8_lossy(last.get(..40).unwrap_or(&last))
-            );
+            say_nonsense(partition, &last, proven);
         }
         let previous = believed.unwrap_or(proven);
         let hint = if hint <= limit { hint } else { 0 };
@@ -107,4 +104,15 @@ impl RedisStore {
         }
         Ok(())
     }
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "the process' own troubles go where its supervisor reads"
+)]
+fn say_nonsense(partition: Partition, last: &[u8], proven: u64) {
+    let last = String::from_utf8_lossy(last.get(..40).unwrap_or(last));
+    eprintln!(
+        "keygate: partition {partition} of the store says that its last change was {last:?}, which nothing proves: it goes on from {proven}"
+    );
 }
