@@ -198,7 +198,8 @@ fn whatever_is_lost_on_the_way_every_change_is_made_once_or_not_at_all() {
                 done += 1;
             }
             Err(StoreError::Unresolved { .. }) => assert!(found.len() <= 1, "{name}"),
-            Err(StoreError::Unreachable { .. }) => {
+            // Not now: its own claim was lost on the way back, and is given up a minute later.
+            Err(StoreError::Unreachable { .. } | StoreError::NotNow { .. }) => {
                 assert_eq!(found.len(), 0, "{name}");
                 lost += 1;
             }
