@@ -45,8 +45,11 @@ pub struct Options {
     #[arg(long, default_value_t = 1_000)]
     probe_ms: u64,
     /// How soon a node probes again after a revocation; the default is a node's
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 250)]
     probe_again_ms: u64,
+    /// How long changes gather after one came; the default is a node's
+    #[arg(long, default_value_t = 4)]
+    gather_ms: u64,
     /// Nodes that share a thread to probe with: a probe is short, and there are enough threads as it is
     #[arg(long, default_value_t = 8)]
     probers_each: usize,
@@ -98,6 +101,7 @@ struct Shared {
     wait: Duration,
     probe_every: Duration,
     probe_again: Duration,
+    gather: Duration,
     probes_again: AtomicBool,
     begun: Instant,
     stop: AtomicBool,
@@ -152,6 +156,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         wait: Duration::from_millis(options.wait_ms),
         probe_every: Duration::from_millis(options.probe_ms),
         probe_again: Duration::from_millis(options.probe_again_ms),
+        gather: Duration::from_millis(options.gather_ms),
         probes_again: AtomicBool::new(false),
         begun: Instant::now(),
         stop: AtomicBool::new(false),
@@ -258,6 +263,7 @@ fn follow(shared: &Shared, number: usize, feed: Feed) {
                 continue;
             }
         };
+        let came = !entries.is_empty();
         let mut seen = client.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let mut revokes = false;
         for entry in entries {
@@ -281,6 +287,9 @@ fn follow(shared: &Shared, number: usize, feed: Feed) {
         {
             // Whoever probes is there as long as the clients are.
             let _ = client.nudges.send(number);
+        }
+        if came {
+            thread::sleep(shared.gather);
         }
     }
 }
