@@ -53,7 +53,7 @@
 //!    has no room for is counted.
 //! 7. The client learns that it was refused and in which broad way; the record says exactly why.
 //! 8. A store that is away is not an outage: known keys keep working, as long as `[view]` allows. A server starts from
-//!    its own file and needs nothing else.
+//!    its own file, a node of a fleet from its replica, and needs nothing else.
 //! 9. Readers of the key table take no lock and write no shared cache line: adding a core never slows another.
 //! 10. Everything the network controls is bounded, and nothing it sends can end the process.
 //!
@@ -79,6 +79,8 @@
 //! - What is decided about a request: `steps` in [`proxy::handle`], then [`keys::policy`].
 //! - What is accepted where: the table in [`proxy::route`]. What senders are told: [`proxy::reply`].
 //! - What holds for keys, how many and what names: [`keys::rules`]. How that stays true under races: [`store`].
+//! - How a fleet shares keys on Redis: the rules over [`store`]'s `tables`, the commit in [`store::redis`], and what a node
+//!   makes of it in [`store::sync`].
 //! - What can be set: [`config`]. What is started and how it ends: [`app`].
 
 pub mod admin;

@@ -1,7 +1,17 @@
-//! The root keys that a store opens with, told apart by their check values, and which of them must stay. Where their
-//! entries are kept is the home's matter.
+//! The root keys that a store opens with, told apart by their check values: what their entries are called, in every home
+//! and in the replica, and which of them must stay. Where the entries are kept is the home's matter.
 
 use std::collections::BTreeSet;
+
+use crate::keys::secret::RootKey;
+
+/// Before the check value of a root key: the entry with the store's own keys wrapped under it.
+pub(super) const RING: &str = "ring:";
+
+/// The entry of this root key.
+pub(super) fn ring_of(root_key: &RootKey) -> String {
+    format!("{RING}{}", check_text(root_key.check_value()))
+}
 
 /// The check value that people gave, as it is stored: 16 lower-case hexadecimal digits.
 pub(super) fn check_of(text: &str) -> Option<String> {

@@ -8,15 +8,14 @@ use redb::{Durability, ReadTransaction, ReadableTable, ReadableTableMetadata};
 use uuid::Uuid;
 
 use super::EmbeddedStore;
-use super::file::{
-    KEYS, META, META_COPYING, META_RING, Made, ORGS, USERS, damaged, make, ring_of, root_keys_of,
-};
+use super::file::{KEYS, META, META_COPYING, Made, ORGS, USERS, damaged, make, root_keys_of};
 use super::tables::FileTables;
 use crate::keys::keyring::Keyring;
 use crate::keys::rules::Limits;
 use crate::keys::secret::RootKey;
 use crate::keys::{KeyKind, Record, RecordKind, Revision};
 use crate::store::StoreError;
+use crate::store::rings::{RING, ring_of};
 use crate::store::seal::{Carried, Lying, SEALED_BYTES_MAX};
 use crate::store::tables::{NameSpace, Tables};
 
@@ -170,7 +169,7 @@ impl EmbeddedStore {
         transaction.set_durability(Durability::Immediate)?;
         let known = transaction
             .open_table(META)?
-            .remove(format!("{META_RING}{check}").as_str())?
+            .remove(format!("{RING}{check}").as_str())?
             .is_some();
         transaction.commit()?;
         Ok(known)

@@ -16,7 +16,7 @@ use crate::keys::keyring::{Keyring, Sealer};
 use crate::keys::secret::RootKey;
 use crate::keys::{Key, Org, Record, RecordKind, Revision, User};
 use crate::store::StoreError;
-use crate::store::rings::check_text;
+use crate::store::rings::{RING, ring_of};
 use crate::store::root_key::{io_error, make_folder, new_private_file, parent};
 use crate::store::seal::open;
 
@@ -48,8 +48,6 @@ pub(super) const CHANGES: TableDefinition<'static, u64, &[u8]> = TableDefinition
 
 pub(super) const META_LAYOUT: &str = "layout";
 const META_IDENTITY: &str = "identity";
-/// Before the check value of a root key, in hexadecimal: the keyring wrapped under it.
-pub(super) const META_RING: &str = "ring:";
 pub(super) const META_REVISION: &str = "revision";
 /// There while records of another store are copied into this one.
 pub(super) const META_COPYING: &str = "copying";
@@ -131,11 +129,6 @@ pub(super) fn database_error(error: DatabaseError, path: &Path) -> StoreError {
     }
 }
 
-/// The name of the keyring wrapped under this root key.
-pub(super) fn ring_of(root_key: &RootKey) -> String {
-    format!("{META_RING}{}", check_text(root_key.check_value()))
-}
-
 /// What a store says of itself.
 pub(super) struct Meta {
     pub(super) identity: Uuid,
@@ -189,9 +182,9 @@ pub(super) fn root_keys_of(
     meta: &impl ReadableTable<&'static str, &'static [u8]>,
 ) -> Result<BTreeSet<String>, StoreError> {
     let mut known = BTreeSet::new();
-    for entry in meta.range(META_RING..)? {
+    for entry in meta.range(RING..)? {
         let (name, _) = entry?;
-        let Some(check) = name.value().strip_prefix(META_RING) else {
+        let Some(check) = name.value().strip_prefix(RING) else {
             break;
         };
         known.insert(check.to_owned());

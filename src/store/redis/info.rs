@@ -6,11 +6,12 @@ use std::collections::{BTreeSet, HashMap};
 use super::RedisStore;
 use super::connect::Link;
 use super::inspect::inspect;
-use super::layout::{LAYOUT, RING};
+use super::layout::LAYOUT;
 use super::pool::Servers;
 use crate::config::{RedisUrl, Rules, StoreConfig};
 use crate::keys::Partition;
 use crate::store::findings::{PartitionStatus, RootKeyEntry, ServerStatus, Status};
+use crate::store::rings::RING;
 use crate::store::{FleetStore, StoreError, limits};
 
 impl RedisStore {

@@ -29,7 +29,6 @@ pub(super) const META_LAYOUT: &str = "layout";
 pub(super) const META_IDENTITY: &str = "identity";
 pub(super) const META_LAST: &str = "last";
 /// Before the check value of a root key, in hexadecimal.
-pub(super) const RING: &str = "ring:";
 pub(super) const META_RESTORING: &str = "restoring";
 
 /// The fields of a change: the revision before it, and the sealed record.
@@ -58,11 +57,6 @@ pub(super) fn field(kind: RecordKind, id: [u8; 16]) -> Field {
 pub(super) fn parts_of(field: &[u8]) -> Option<(RecordKind, [u8; 16])> {
     let (kind, id) = field.split_first()?;
     Some((RecordKind::of_byte(*kind)?, id.try_into().ok()?))
-}
-
-/// The field of meta that holds the store's keys wrapped under the root key with this check value.
-pub(super) fn ring_field(check: [u8; 8]) -> String {
-    format!("{RING}{:016x}", u64::from_be_bytes(check))
 }
 
 /// The partition that keeps the claim of a fingerprint. It has nothing to do with the key's own.

@@ -81,15 +81,7 @@ impl RedisStore {
     /// # Errors
     /// When the store cannot be read.
     pub fn users_of(&self, org: OrgId) -> Result<Vec<User>, StoreError> {
-        let partition = org.partition();
-        let list = self.layout().of(partition, org);
-        let found = indexed(
-            &self.servers,
-            &self.sealer,
-            partition,
-            &list,
-            RecordKind::User,
-        )?;
+        let found = self.members(org, RecordKind::User)?;
         // The index is not sealed, and what it names may be another org's.
         let users = found.into_iter().filter_map(user_of);
         Ok(users.filter(|user| user.org == org).collect())
@@ -122,6 +114,13 @@ impl RedisStore {
         Ok(users)
     }
 
+    /// The records of one kind that an org's index names.
+    fn members(&self, org: OrgId, kind: RecordKind) -> Result<Vec<Record>, StoreError> {
+        let partition = org.partition();
+        let list = self.layout().of(partition, org);
+        indexed(&self.servers, &self.sealer, partition, &list, kind)
+    }
+
     /// The key with this id.
     ///
     /// # Errors
@@ -136,15 +135,7 @@ impl RedisStore {
     /// # Errors
     /// When the store cannot be read.
     pub fn keys_of(&self, org: OrgId) -> Result<Vec<Key>, StoreError> {
-        let partition = org.partition();
-        let list = self.layout().of(partition, org);
-        let found = indexed(
-            &self.servers,
-            &self.sealer,
-            partition,
-            &list,
-            RecordKind::Key,
-        )?;
+        let found = self.members(org, RecordKind::Key)?;
         // As for the users.
         let keys = found.into_iter().filter_map(key_of);
         let mut keys: Vec<Key> = keys.filter(|key| key.org == org).collect();

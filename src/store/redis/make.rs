@@ -6,9 +6,7 @@ use std::path::PathBuf;
 
 use uuid::Uuid;
 
-use super::layout::{
-    LAYOUT, META_IDENTITY, META_LAST, META_LAYOUT, META_RESTORING, RING, partition_at, ring_field,
-};
+use super::layout::{LAYOUT, META_IDENTITY, META_LAST, META_LAYOUT, META_RESTORING, partition_at};
 use super::pool::Servers;
 use super::rings::Rings;
 use super::scripts::{Arguments, MAKE};
@@ -16,6 +14,7 @@ use crate::keys::Partition;
 use crate::keys::keyring::Keyring;
 use crate::keys::secret::RootKey;
 use crate::store::StoreError;
+use crate::store::rings::{RING, ring_of};
 
 /// What a store is called, and its keys.
 pub(super) struct Identity {
@@ -47,7 +46,7 @@ pub(super) fn make(
         Some(given) => given,
         None => (Uuid::new_v4(), Keyring::generate()?, Rings::new()),
     };
-    rings.insert(ring_field(root_key.check_value()), keyring.wrap(root_key)?);
+    rings.insert(ring_of(root_key), keyring.wrap(root_key)?);
     let rings: Vec<_> = rings.into_iter().collect();
     make_partition(servers, partition_at(0), identity, restoring, &rings)?;
     let first = meta(servers, partition_at(0))?;
@@ -206,7 +205,7 @@ fn check(servers: &Servers, meta: &Meta, root_key: &RootKey) -> Result<Identity,
         let why = "it does not say what it is called".to_owned();
         return Err(StoreError::NotOurs { server, why });
     };
-    let ring = ring_field(root_key.check_value());
+    let ring = ring_of(root_key);
     let wrapped = meta.get(ring.as_bytes());
     let opened = wrapped.and_then(|wrapped| Keyring::unwrap(root_key, wrapped).ok());
     match (opened, wrapped) {

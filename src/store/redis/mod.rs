@@ -34,7 +34,7 @@ use uuid::Uuid;
 
 use self::commit::now_us;
 pub use self::info::{Checkup, check_up};
-use self::layout::{Layout, ring_field};
+use self::layout::Layout;
 use self::make::Identity;
 use self::pool::Servers;
 use self::revisions::AHEAD_MAX_US;
@@ -47,6 +47,7 @@ use crate::keys::{
     Actor, Key, KeyId, KeyKind, Org, OrgId, PARTITIONS, Partition, Revision, Role, Secret, Slot,
     User, UserId,
 };
+use crate::store::rings::ring_of;
 use crate::store::writing::FirstSecrets;
 use crate::store::{Founded, Issued, NewKey, NewKeyOf, NewUser, StoreError};
 
@@ -119,7 +120,7 @@ impl RedisStore {
             sealer: keyring.sealer(),
             keyring,
             wrapped,
-            ring: ring_field(root_key.check_value()),
+            ring: ring_of(root_key),
             rings: Mutex::default(),
             limits,
             seen: std::array::from_fn(|_| AtomicU64::new(0)),

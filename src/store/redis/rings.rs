@@ -7,11 +7,12 @@ use std::sync::PoisonError;
 use redis::Value;
 
 use super::RedisStore;
-use super::layout::{RING, partition_at, ring_field};
+use super::layout::partition_at;
 use super::scripts::{Arguments, RINGS};
 use crate::keys::Partition;
 use crate::keys::secret::RootKey;
 use crate::store::StoreError;
+use crate::store::rings::{RING, ring_of};
 
 /// Wrapped keys by name.
 pub type Rings = BTreeMap<String, Vec<u8>>;
@@ -29,7 +30,7 @@ impl RedisStore {
     /// When a master cannot be reached. Then some partitions may know it already; doing it again does no harm.
     pub fn add_root_key(&self, root_key: &RootKey) -> Result<(), StoreError> {
         let wrapped = self.keyring.wrap(root_key)?;
-        let field = ring_field(root_key.check_value());
+        let field = ring_of(root_key);
         // The first partition is the one by which a store is recognised, so it comes last.
         for partition in first_last() {
             let mut command = redis::cmd("HSET");

@@ -15,12 +15,13 @@ use super::alarm::{Place, Why};
 use super::held::Held;
 use super::replica::{
     Field, LAYOUT, META, META_LAYOUT, META_STATE, NEWEST, REVOKING, Replica, STATE_PURPOSE, State,
-    engine, field_of, ring_of, rings_of,
+    engine, field_of, rings_of,
 };
 use crate::keys::keyring::{Keyring, Sealer};
 use crate::keys::secret::RootKey;
 use crate::keys::{KeyTable, PARTITIONS, RecordKind, Revision, Timestamp};
 use crate::store::redis::rings::Rings;
+use crate::store::rings::ring_of;
 use crate::store::seal::{open, term};
 
 /// A clock may be this far behind the one that wrote the file before nobody can say how old the file is.

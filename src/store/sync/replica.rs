@@ -16,6 +16,7 @@ use crate::keys::secret::RootKey;
 use crate::keys::{PARTITIONS, Record, Revision, Timestamp};
 use crate::store::StoreError;
 use crate::store::redis::rings::Rings;
+use crate::store::rings::{RING, ring_of};
 use crate::store::root_key::{io_error, new_private_file, parent};
 use crate::store::seal::{bucket_of, open, term};
 
@@ -48,7 +49,6 @@ pub(super) const NEWEST: Records = TableDefinition::new("newest");
 pub(super) const REVOKING: Records = TableDefinition::new("revoking");
 
 pub(super) const META_LAYOUT: &str = "layout";
-const META_RING: &str = "ring:";
 pub(super) const META_STATE: &str = "state";
 
 /// Before the state when its code is computed: no record begins like it.
@@ -80,11 +80,6 @@ pub(super) fn engine() -> redb::Builder {
     builder
 }
 
-pub(super) fn ring_of(root_key: &RootKey) -> String {
-    let check = u64::from_be_bytes(root_key.check_value());
-    format!("{META_RING}{check:016x}")
-}
-
 /// Where a record is filed; `None` when its parts are of different partitions.
 pub(super) fn field_of(record: &Record) -> Option<Field> {
     let id = record.id_bytes();
@@ -105,9 +100,9 @@ pub(super) fn rings_of(
     meta: &impl ReadableTable<&'static str, &'static [u8]>,
 ) -> Result<Rings, redb::StorageError> {
     let mut held = Rings::new();
-    for entry in meta.range(META_RING..)? {
+    for entry in meta.range(RING..)? {
         let (name, wrapped) = entry?;
-        if !name.value().starts_with(META_RING) {
+        if !name.value().starts_with(RING) {
             break;
         }
         held.insert(name.value().to_owned(), wrapped.value().to_vec());
