@@ -3,7 +3,7 @@
 
 use std::fs::DirBuilder;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,15 +14,17 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use crate::admin;
-use crate::config::{self, Config};
+use crate::config::{self, Config, SecretValue};
+use crate::control::desk::{self, Desk};
 use crate::control::socket::ControlSocket;
-use crate::control::{KeyService, Restore};
+use crate::control::{KeyService, Pages, Restore};
 use crate::drain::{self, Signal, Trigger};
 use crate::keys::KeyTable;
 use crate::keys::secret::LateFingerprinter;
 use crate::keys::usage::UsageCounts;
 pub use crate::proxy::record::{RequestRecord, decision_word, method_word};
 use crate::proxy::recorder::{Onlooker, Sink};
+use crate::proxy::route::KEY_MANAGEMENT;
 use crate::proxy::{self, Proxy, StartError};
 use crate::store::sync::fleet::Settings;
 use crate::store::sync::view::FleetView;
@@ -97,6 +99,8 @@ pub struct App {
     pub address: SocketAddr,
     /// Where the operator connects.
     pub admin: SocketAddr,
+    /// Where people find the pages, unless there are none.
+    pub control: Option<SocketAddr>,
     /// The operations on orgs, users and keys.
     pub keys: KeyService,
     proxy: Proxy,
@@ -104,6 +108,7 @@ pub struct App {
     usage: UsageFlusher,
     socket: JoinHandle<()>,
     operator: JoinHandle<()>,
+    desk: Option<JoinHandle<()>>,
     unready: Trigger,
     drain_requests: Trigger,
     stop_the_rest: Trigger,
@@ -176,7 +181,16 @@ impl App {
             what: "cannot start the thread that writes the uses of keys".to_owned(),
             error,
         })?;
-        let mut keys = KeyService::serving(Arc::clone(&store), &sync).comparing(Arc::clone(&table));
+        let control_listener = bind_control(config).await?;
+        let mut keys = KeyService::serving(Arc::clone(&store), &sync)
+            .comparing(Arc::clone(&table))
+            .with_pages(
+                pages(
+                    config,
+                    control_listener.as_ref().map(|(_, address)| *address),
+                ),
+                config.control.link_lifetime,
+            );
         if let Store::Redis(fleet) = &*store {
             let (of_all, of_org) = (
                 (fleet.clone(), table.clone()),
@@ -198,11 +212,16 @@ impl App {
             what: format!("cannot serve {}", path.display()),
             error,
         })?;
+        let relay = SecretValue::new(format!("{:032x}", rand_u128()?));
+        let with_control = match &control_listener {
+            Some((_, address)) => &relayed(config, *address, &relay)?,
+            None => config,
+        };
         let proxy = Proxy::start(
-            config,
+            with_control,
             Arc::clone(&table),
             Arc::clone(&usage),
-            fingerprinter,
+            Arc::clone(&fingerprinter),
             sink(config, records),
             &requests_end,
         )?;
@@ -212,6 +231,17 @@ impl App {
             if let Err(error) = socket.serve(service, socket_ends).await {
                 complain(&format!("the control socket failed: {error}"));
             }
+        });
+        let control = control_listener.as_ref().map(|(_, address)| *address);
+        let desk = control_listener.map(|(listener, _)| {
+            let desk = Desk::new(
+                keys.clone(),
+                Arc::clone(&table),
+                fingerprinter,
+                config,
+                relay,
+            );
+            tokio::spawn(desk::serve(listener, desk, rest_ends.clone()))
         });
         let views = admin::Views {
             table,
@@ -230,8 +260,10 @@ impl App {
             proxy,
             sync,
             usage: flusher,
+            control,
             socket,
             operator,
+            desk,
             unready,
             drain_requests,
             stop_the_rest,
@@ -275,8 +307,69 @@ impl App {
         self.sync.ended().await;
         let _ = self.socket.await;
         let _ = self.operator.await;
+        if let Some(desk) = self.desk {
+            let _ = desk.await;
+        }
         all_ended
     }
+}
+
+/// Binds the control listener, if there is to be one.
+async fn bind_control(config: &Config) -> Result<Option<(TcpListener, SocketAddr)>, AppError> {
+    let control = &config.control;
+    if !control.is_on() {
+        return Ok(None);
+    }
+    let bind = |error| AppError::Io {
+        what: format!("cannot listen on {} (control.address)", control.address),
+        error,
+    };
+    let listener = TcpListener::bind(control.address).await.map_err(bind)?;
+    let address = listener.local_addr().map_err(bind)?;
+    Ok(Some((listener, address)))
+}
+
+/// What the operations need to know of the pages.
+fn pages(config: &Config, address: Option<SocketAddr>) -> Pages {
+    let control = &config.control;
+    Pages {
+        url: address.map(|address| page_url(config, address)),
+        operator_orgs: control.operator_orgs.clone(),
+    }
+}
+
+/// What people reach the pages by.
+pub fn page_url(config: &Config, address: SocketAddr) -> String {
+    match &config.control.url {
+        Some(url) => url.to_string(),
+        None => format!("http://{address}"),
+    }
+}
+
+/// The configuration with the control listener as an upstream, which is told by a secret of this process that a request
+/// comes through the proxy and who it is from.
+fn relayed(config: &Config, address: SocketAddr, relay: &SecretValue) -> Result<Config, AppError> {
+    let ip = match address.ip() {
+        ip if !ip.is_unspecified() => ip,
+        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    };
+    let url = format!("http://{}", SocketAddr::new(ip, address.port()));
+    let url = url
+        .parse()
+        .map_err(|_| AppError::Config(format!("control.address: {url} is no address")))?;
+    let mut upstream = config::Upstream::new(url);
+    upstream.credential_header = Some(desk::RELAY.to_owned());
+    upstream.credential = Some(relay.clone());
+    let mut config = config.clone();
+    config.upstreams.insert(KEY_MANAGEMENT.to_owned(), upstream);
+    Ok(config)
+}
+
+fn rand_u128() -> Result<u128, AppError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(StoreError::from)?;
+    Ok(u128::from_ne_bytes(bytes))
 }
 
 /// The table, and what keeps it in step.

@@ -249,7 +249,7 @@ fn the_top_of_the_house_is_as_it_should_be() {
 
 #[test]
 fn every_route_names_an_upstream_that_the_configuration_knows() {
-    let routes = Routes::new(&[]);
+    let routes = Routes::new(&[], false);
     let named: BTreeSet<&str> = routes
         .all()
         .filter_map(|route| match &route.destination {

@@ -123,7 +123,7 @@ pub(super) fn perform(at: &At, request: Request) -> Result<Response, Failed> {
             }
             if let Some(store) = open(&config, makes_store)? {
                 return KeyService::alone(Arc::new(store))
-                    .perform(request)
+                    .operate(request)
                     .await
                     .map_err(|error| (error.to_string(), 1));
             }

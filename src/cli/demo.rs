@@ -150,7 +150,7 @@ fn free_port(first: u16) -> SocketAddr {
 /// An org with a user and one of each kind of key. In a kept store the earlier ones stay as they are, since their
 /// secrets cannot be shown again; this run gets an org of its own.
 async fn found(keys: &KeyService) -> Result<(FoundedView, KeyView), ServiceError> {
-    let Response::Orgs(orgs) = keys.perform(Request::ListOrgs).await? else {
+    let Response::Orgs(orgs) = keys.operate(Request::ListOrgs).await? else {
         return Err(ServiceError::NotApplied);
     };
     let run = orgs.len() + 1;
@@ -160,7 +160,7 @@ async fn found(keys: &KeyService) -> Result<(FoundedView, KeyView), ServiceError
         format!("demo {run}")
     };
     let user = "demo@example.com".to_owned();
-    let Response::Founded(founded) = keys.perform(Request::Init { org, user }).await? else {
+    let Response::Founded(founded) = keys.operate(Request::Init { org, user }).await? else {
         return Err(ServiceError::NotApplied);
     };
     let token = Request::CreateClientToken {
@@ -169,7 +169,7 @@ async fn found(keys: &KeyService) -> Result<(FoundedView, KeyView), ServiceError
         expires_at: None,
         allowed_origins: Vec::new(),
     };
-    match keys.perform(token).await? {
+    match keys.operate(token).await? {
         Response::Key(token) => Ok((*founded, token)),
         _ => Err(ServiceError::NotApplied),
     }

@@ -72,6 +72,11 @@ fn json(response: &Response, out: &mut impl Write) -> io::Result<()> {
             }
             put(&answer, out)
         }
+        Response::Rotated { old, new } => put(&serde_json::json!({"old": old, "new": new}), out),
+        Response::Offboarding(view) => put(view, out),
+        Response::Link(link) => put(link, out),
+        Response::Audit(page) => put(page, out),
+        Response::AuditVerified(findings) => put(findings, out),
         Response::Nodes(nodes) => put(nodes, out),
         Response::Status(status) => put(status, out),
         Response::Verified(verified) => put(verified, out),
@@ -144,6 +149,11 @@ fn table(response: &Response, out: &mut impl Write) -> io::Result<()> {
             table(response, out)?;
             show_store::receipt(receipt, out)
         }
+        Response::Rotated { .. }
+        | Response::Offboarding(_)
+        | Response::Link(_)
+        | Response::Audit(_)
+        | Response::AuditVerified(_) => json(response, out),
         Response::Nodes(nodes) => show_store::nodes(nodes, out),
         Response::Status(status) => show_store::status(status, out),
         Response::Verified(verified) => show_store::verified(verified, out),

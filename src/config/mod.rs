@@ -5,6 +5,7 @@
 //! [`describe`] shows those in effect. A value becomes its type while it is read (`value`, `url`, `redis_url`, `secret`);
 //! what must hold between two of them is in `together`.
 
+mod control;
 mod error;
 mod knob;
 mod load;
@@ -19,6 +20,7 @@ mod together;
 mod url;
 mod value;
 
+pub use control::{Control, Oidc, Switch};
 pub use error::{ConfigError, ConfigErrors, Mistake, Origin, Problem};
 pub use print::{describe, print};
 pub use redis_url::RedisUrl;
@@ -70,6 +72,8 @@ readable! {
         listen: Listen = section(Listen::with_defaults),
         /// `[admin]`
         admin: Admin = section(Admin::with_defaults),
+        /// `[control]`
+        control: Control = section(Control::with_defaults),
         /// `[store]`
         store: StoreConfig = section(StoreConfig::with_defaults),
         /// `[rules]`

@@ -201,6 +201,17 @@ impl Value for SocketAddr {
     }
 }
 
+impl Value for Vec<String> {
+    fn read(node: &Node) -> Result<Self, Mistake> {
+        list(node, String::read)
+            .unwrap_or_else(|| Err(node.is_not("a list, such as [\"default\"]")))
+    }
+
+    fn show(&self) -> Json {
+        self.iter().map(|text| Json::from(text.as_str())).collect()
+    }
+}
+
 impl Value for Vec<IpNet> {
     fn read(node: &Node) -> Result<Self, Mistake> {
         list(node, network)

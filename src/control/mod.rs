@@ -1,11 +1,17 @@
 //! The operations on orgs, users and keys as people and programs ask for them: names resolved, rules asked, and a
 //! change in force when its answer is given. It holds no rule of its own and knows no route of the data plane.
 
+pub mod api;
+pub mod audit;
+mod caller;
 mod compare;
+pub mod desk;
 mod nodes;
-mod operator;
+mod operations;
+pub mod page;
 mod protocol;
 mod receipt;
+pub mod sign_in;
 pub mod socket;
 mod views;
 
@@ -15,14 +21,23 @@ use std::time::{Duration, Instant};
 
 use tokio::task::spawn_blocking;
 
+pub use audit::{AuditPage, AuditView};
+pub use caller::Caller;
 pub use nodes::{NodeHealth, NodeView};
-use operator::Operator;
-pub use protocol::{Request, Response, RootKeyView, SecretText, Verified};
+use operations::{Performing, Traces};
+pub use protocol::{
+    AuditQuery, KeyChanges, Request, Response, RootKeyView, SecretText, UserChanges, Verified,
+};
 use receipt::{Heard, Waiting};
 pub use receipt::{NodeReceipt, NodeState, Receipt};
-pub use views::{FoundedView, KeyStatus, KeyView, OrgView, UserView, Whoami, time_text};
+use sign_in::SignIn;
+pub use views::{
+    FoundedView, KeyStatus, KeyView, LinkView, OffboardingView, OrgView, UserView, Whoami,
+    time_text,
+};
 
-use crate::keys::{Fingerprint, KeyTable, OrgId, Partition};
+use crate::keys::audit::AuditId;
+use crate::keys::{Fingerprint, KeyTable, OrgId, Partition, Revision, Timestamp};
 use crate::store::migrate::Copied;
 use crate::store::sync::{AppliedChanges, Sync};
 use crate::store::{Store, StoreError};
@@ -45,13 +60,6 @@ const ASK_LAST: Duration = Duration::from_millis(200);
 pub enum ServiceError {
     /// The store failed, or a rule says no.
     Store(StoreError),
-    /// A name that more than one thing has.
-    Ambiguous {
-        /// What it names.
-        what: &'static str,
-        /// The name.
-        name: String,
-    },
     /// It is about the nodes of a fleet, and the store is a file of one server.
     NoFleet,
     /// The operation broke off, and what came of it is not known.
@@ -66,9 +74,6 @@ impl fmt::Display for ServiceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Store(error) => error.fmt(f),
-            Self::Ambiguous { what, name } => {
-                write!(f, "more than one {what} is called \"{name}\": give its id")
-            }
             Self::NoFleet => f.write_str(
                 "the store is a file of one server: only a fleet on Redis has nodes, and a replica to restore from",
             ),
@@ -102,6 +107,30 @@ pub struct Restore {
     pub org: Arc<dyn Fn(OrgId) -> Result<(), StoreError> + Send + std::marker::Sync>,
 }
 
+/// What the operations need to know of the pages.
+#[derive(Clone, Debug, Default)]
+pub struct Pages {
+    /// What people reach them by, without a slash at the end; `None` where there are none.
+    pub url: Option<String>,
+    /// The orgs whose admins see the nodes of the fleet.
+    pub operator_orgs: Vec<String>,
+}
+
+impl Pages {
+    fn sees_fleet(&self, org: &str) -> bool {
+        self.operator_orgs.iter().any(|named| named == org)
+    }
+}
+
+/// What an operation answers, and what tells of it.
+#[derive(Debug)]
+pub struct Performed {
+    /// The answer.
+    pub response: Response,
+    /// The entry of the audit log; `None` when nothing was changed.
+    pub audit: Option<AuditId>,
+}
+
 /// The operations. Cheap to clone.
 #[derive(Clone)]
 pub struct KeyService {
@@ -109,6 +138,8 @@ pub struct KeyService {
     applied: Option<AppliedChanges>,
     table: Option<Arc<KeyTable>>,
     restore: Option<Restore>,
+    pages: Pages,
+    link_lifetime: Duration,
 }
 
 impl KeyService {
@@ -127,7 +158,33 @@ impl KeyService {
             applied: None,
             table: None,
             restore: None,
+            pages: Pages {
+                url: None,
+                operator_orgs: Vec::new(),
+            },
+            link_lifetime: sign_in::LINK_LIFETIME,
         }
+    }
+
+    /// With what it needs to know of the pages.
+    #[must_use]
+    pub fn with_pages(self, pages: Pages, link_lifetime: Duration) -> Self {
+        Self {
+            pages,
+            link_lifetime,
+            ..self
+        }
+    }
+
+    /// The store, for what is no operation: sessions and passwords.
+    pub const fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// The address of a page, if it is known what pages are reached by.
+    fn page_url(&self, path: &SecretText) -> Option<SecretText> {
+        let url = self.pages.url.as_ref()?;
+        Some(SecretText::new(format!("{url}{}", path.expose()).into()))
     }
 
     /// With the table, to be compared with the store when that is verified.
@@ -148,11 +205,24 @@ impl KeyService {
         }
     }
 
-    /// Performs one operation for the operator.
+    /// Performs one operation for somebody at the machine itself.
     ///
     /// # Errors
-    /// When a rule says no, or the store fails.
-    pub async fn perform(&self, request: Request) -> Result<Response, ServiceError> {
+    /// As [`Self::perform`].
+    pub async fn operate(&self, request: Request) -> Result<Response, ServiceError> {
+        let performed = self.perform(&Caller::operator(), request).await?;
+        Ok(performed.response)
+    }
+
+    /// Performs one operation for somebody.
+    ///
+    /// # Errors
+    /// When the caller may not, a rule says no, or the store fails.
+    pub async fn perform(
+        &self,
+        caller: &Caller,
+        request: Request,
+    ) -> Result<Performed, ServiceError> {
         let (request, wait) = match request {
             Request::AndWait { request, wait_ms } => {
                 (*request, Some(Duration::from_millis(wait_ms).min(WAIT_MAX)))
@@ -160,25 +230,46 @@ impl KeyService {
             request => (request, None),
         };
         let began = Instant::now();
-        let service = self.clone();
+        let (service, caller) = (self.clone(), caller.clone());
         let outcome = spawn_blocking(move || {
-            let mut operator = Operator {
+            let mut performing = Performing {
                 service: &service,
                 store: &service.store,
+                standing: caller.standing(&service.store)?,
+                caller: &caller,
                 waits: wait.is_some(),
-                begun: None,
-                revoked: None,
-                changed: None,
+                traces: Traces::default(),
             };
-            let response = operator.perform(request)?;
-            Ok::<_, ServiceError>((response, operator.changed, operator.revoked, operator.begun))
+            let response = performing.perform(request)?;
+            Ok::<_, ServiceError>((response, performing.traces))
         })
         .await;
-        let (response, changed, revoked, begun) = match outcome {
+        let (response, traces) = match outcome {
             Ok(outcome) => outcome?,
             // A panic or a runtime that is stopping: either way nobody can say.
             Err(_) => return Err(ServiceError::Unknown),
         };
+        let Traces {
+            begun,
+            revoked,
+            changed,
+            audit,
+        } = traces;
+        let response = self
+            .in_force(response, changed, revoked, (began, begun), wait)
+            .await?;
+        Ok(Performed { response, audit })
+    }
+
+    /// Waits until what was changed is in force here, and, if that is wanted, on the other nodes.
+    async fn in_force(
+        &self,
+        response: Response,
+        changed: Option<(Partition, Revision)>,
+        revoked: Option<Fingerprint>,
+        (began, begun): (Instant, Option<Timestamp>),
+        wait: Option<Duration>,
+    ) -> Result<Response, ServiceError> {
         let Some((partition, revision)) = changed else {
             return Ok(response);
         };

@@ -6,11 +6,14 @@ use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
 
+use super::audit::AuditPage;
 use super::nodes::NodeView;
 use super::receipt::Receipt;
-use super::views::{FoundedView, KeyView, OrgView, UserView, Whoami};
-use crate::keys::{KeyKind, Role, Timestamp, UserKind};
+use super::views::{FoundedView, KeyView, LinkView, OffboardingView, OrgView, UserView, Whoami};
+use crate::keys::audit::Action;
+use crate::keys::{KeyKind, Labels, Role, Timestamp, UserKind};
 use crate::store::findings::{Findings, Status};
+use crate::store::log::{HeadView, LogFindings};
 use crate::store::migrate::Copied;
 
 /// A secret on its way in or out: wiped when dropped, and never shown by `Debug`.
@@ -70,16 +73,30 @@ pub enum Request {
         org: String,
         email: String,
         name: Option<String>,
+        #[serde(default)]
+        title: Option<String>,
         role: Role,
     },
     /// A service account.
-    CreateServiceAccount { org: String, name: String },
+    CreateServiceAccount {
+        org: String,
+        name: String,
+        #[serde(default)]
+        email: Option<String>,
+        role: Role,
+    },
     /// The people or the service accounts of an org.
     ListUsers { org: String, kind: UserKind },
     /// One user.
     ShowUser { user: String },
     /// Disables a user and revokes their application keys; or enables them.
     SetUserDisabled { user: String, disabled: bool },
+    /// Changes a user or service account.
+    UpdateUser { user: String, change: UserChanges },
+    /// What ends when a user is disabled, and what is left to rotate.
+    ShowOffboarding { user: String },
+    /// A one-time link with which a user sets a password and signs in.
+    MakeLink { user: String },
     /// An API key, generated or, with a secret, imported.
     CreateApiKey {
         org: String,
@@ -87,6 +104,8 @@ pub enum Request {
         expires_at: Option<Timestamp>,
         allowed_addresses: Vec<IpNet>,
         secret: Option<SecretText>,
+        #[serde(default)]
+        labels: Labels,
     },
     /// An application key.
     CreateApplicationKey {
@@ -108,12 +127,32 @@ pub enum Request {
     ListKeysOfOwner { owner: String },
     /// One key.
     ShowKey { kind: KeyKind, id: String },
+    /// Changes a key.
+    UpdateKey {
+        kind: KeyKind,
+        id: String,
+        change: KeyChanges,
+    },
+    /// Gives a key a successor.
+    RotateKey {
+        kind: KeyKind,
+        id: String,
+        /// What the successor is called; otherwise it takes the old one's name.
+        name: Option<String>,
+        /// How long the old one stays valid; without it it is revoked at once.
+        overlap_ms: Option<i64>,
+        expires_at: Option<Timestamp>,
+    },
     /// Revokes a key.
     RevokeKey { kind: KeyKind, id: String },
     /// What a secret is.
     Whoami { secret: SecretText },
     /// Another operation, and then which nodes have applied it, once all have or this time is up.
     AndWait { request: Box<Request>, wait_ms: u64 },
+    /// Entries of the audit log, the newest first.
+    ListAudit { query: AuditQuery },
+    /// Looks through all of the audit log.
+    VerifyAudit { earlier: Vec<HeadView> },
     /// The nodes of the fleet.
     ListNodes,
     /// What the store says of itself.
@@ -133,9 +172,74 @@ impl Request {
     pub(super) const fn is_long(&self) -> bool {
         matches!(
             self,
-            Self::AndWait { .. } | Self::VerifyStore | Self::RestoreStore
+            Self::AndWait { .. }
+                | Self::VerifyStore
+                | Self::VerifyAudit { .. }
+                | Self::RestoreStore
         )
     }
+}
+
+/// What is to be different about a user. What is left out stays.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[expect(
+    missing_docs,
+    reason = "each field is what its name says, as in `keys::User`"
+)]
+pub struct UserChanges {
+    pub name: Option<String>,
+    pub email: Option<String>,
+    /// Blank is none.
+    pub title: Option<String>,
+    pub role: Option<Role>,
+    pub disabled: Option<bool>,
+}
+
+/// What is to be different about a key. What is left out stays.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[expect(
+    missing_docs,
+    reason = "each field is what its name says, as in `keys::Key`"
+)]
+pub struct KeyChanges {
+    pub name: Option<String>,
+    pub expires_at: Option<Timestamp>,
+    /// The key is not to expire any more.
+    pub never_expires: bool,
+    /// Empty is all that the owner may.
+    pub scopes: Option<Vec<String>>,
+    /// Empty is any.
+    pub allowed_addresses: Option<Vec<IpNet>>,
+    /// Empty is any.
+    pub allowed_origins: Option<Vec<String>>,
+    pub category: Option<String>,
+    pub remote_config_read: Option<bool>,
+    /// Whether it is shadow-revoked.
+    pub shadowed: Option<bool>,
+}
+
+/// Which entries of the audit log are wanted. What is left out is any.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AuditQuery {
+    /// Of this org, by id or name; the caller's own where it is a member of one.
+    pub org: Option<String>,
+    /// What was done.
+    pub action: Option<Action>,
+    /// By this user, by id, login name or name; `operator` and `system` are those.
+    pub actor: Option<String>,
+    /// To what has this id.
+    pub object: Option<uuid::Uuid>,
+    /// At this time or later.
+    pub since: Option<Timestamp>,
+    /// Before this time.
+    pub until: Option<Timestamp>,
+    /// Where an earlier answer ended.
+    pub after: Option<String>,
+    /// At most so many; 100 unless given, 1,000 at most.
+    pub most: Option<usize>,
 }
 
 /// What an operation answers.
@@ -165,6 +269,21 @@ pub enum Response {
         /// Which nodes have.
         receipt: Receipt,
     },
+    /// A key and its successor.
+    Rotated {
+        /// The key.
+        old: Box<KeyView>,
+        /// Its successor.
+        new: Box<KeyView>,
+    },
+    /// What ends with a user, and what is left.
+    Offboarding(Box<OffboardingView>),
+    /// A one-time link.
+    Link(LinkView),
+    /// Entries of the audit log.
+    Audit(AuditPage),
+    /// What a look through the audit log found.
+    AuditVerified(Box<LogFindings>),
     /// Nodes.
     Nodes(Vec<NodeView>),
     /// What the store says of itself.
@@ -203,6 +322,7 @@ impl Response {
         match self {
             Self::Founded(_) => true,
             Self::Key(key) => key.secret.is_some(),
+            Self::Rotated { .. } | Self::Link(_) => true,
             Self::Org(org) => org.api_key.is_some(),
             _ => false,
         }

@@ -21,7 +21,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tower::ServiceBuilder;
 
 use super::protocol::Failure;
-use super::{KeyService, Request, Response, ServiceError};
+use super::{Caller, KeyService, Request, Response, ServiceError};
 use crate::store::StoreError;
 
 /// The one path, and the one for what may take long.
@@ -138,13 +138,13 @@ async fn perform(
         Ok(request) => request,
         Err(rejection) => return failed(rejection.status(), rejection.body_text()),
     };
-    match service.perform(request).await {
-        Ok(response) => Json(response).into_response(),
+    match service.perform(&Caller::operator(), request).await {
+        Ok(performed) => Json(performed.response).into_response(),
         Err(error) => {
             let status = match &error {
-                ServiceError::Store(StoreError::Refused(_))
-                | ServiceError::Ambiguous { .. }
-                | ServiceError::NoFleet => StatusCode::CONFLICT,
+                ServiceError::Store(StoreError::Refused(_)) | ServiceError::NoFleet => {
+                    StatusCode::CONFLICT
+                }
                 ServiceError::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
                 ServiceError::NotApplied | ServiceError::NotHeard | ServiceError::Unknown => {
                     StatusCode::SERVICE_UNAVAILABLE

@@ -1,27 +1,42 @@
 //! Orgs, users and keys as they are shown to people and programs: the JSON of the command line. No fingerprint is in
 //! them, and a secret only once.
 
+use std::collections::HashMap;
+
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::protocol::SecretText;
 use crate::keys::usage::Use;
-use crate::keys::{
-    Actor, Key, KeyId, KeyKind, Org, OrgId, Role, Timestamp, User, UserId, UserKind, rules,
-};
+use crate::keys::{Actor, Key, KeyId, KeyKind, Org, OrgId, Role, User, UserId, UserKind, rules};
+pub use crate::store::ledger::time_text;
 use crate::store::{Founded, Issued};
-
-/// A time in RFC 3339, UTC, to the millisecond.
-pub fn time_text(time: Timestamp) -> String {
-    // Outside the years 1 to 9999 there is no such text; the number is better than none.
-    jiff::Timestamp::from_millisecond(time.0)
-        .map_or_else(|_| time.0.to_string(), |time| format!("{time:.3}"))
-}
 
 fn actor_text(actor: Actor) -> String {
     match actor {
         Actor::Operator => "operator".to_owned(),
         Actor::User(id) => id.to_string(),
+        Actor::System => "system".to_owned(),
+    }
+}
+
+/// What users are called, for views that name them.
+#[derive(Debug, Default)]
+pub(super) struct Names(HashMap<UserId, String>);
+
+impl Names {
+    pub(super) fn of<'u>(users: impl IntoIterator<Item = &'u User>) -> Self {
+        let named = users
+            .into_iter()
+            .map(|user| (user.id, user.name.to_string()));
+        Self(named.collect())
+    }
+
+    fn of_actor(&self, actor: Actor) -> Option<String> {
+        match actor {
+            Actor::User(id) => self.0.get(&id).cloned(),
+            Actor::Operator | Actor::System => None,
+        }
     }
 }
 
@@ -65,9 +80,12 @@ pub struct UserView {
     pub kind: UserKind,
     pub handle: String,
     pub name: String,
+    pub email: String,
+    pub title: Option<String>,
     pub role: Role,
     pub disabled: bool,
     pub created_at: String,
+    pub modified_at: String,
 }
 
 impl UserView {
@@ -78,9 +96,12 @@ impl UserView {
             kind: user.kind,
             handle: user.handle.to_string(),
             name: user.name.to_string(),
+            email: user.email.to_string(),
+            title: user.title.as_ref().map(ToString::to_string),
             role: user.role,
             disabled: user.disabled,
             created_at: time_text(user.created_at),
+            modified_at: time_text(user.modified_at),
         }
     }
 }
@@ -113,7 +134,19 @@ pub struct KeyView {
     pub last4: String,
     pub status: KeyStatus,
     pub created_at: String,
+    /// The id of a user, `operator` or `system`.
     pub created_by: String,
+    /// What that user is called.
+    pub created_by_name: Option<String>,
+    pub modified_at: String,
+    pub modified_by: String,
+    pub owner_name: Option<String>,
+    /// Since when its requests pass and are counted as those that would not if it were revoked.
+    pub shadow_revoked_at: Option<String>,
+    /// Its successor.
+    pub replaced_by: Option<KeyId>,
+    pub category: Option<String>,
+    pub remote_config_read: bool,
     pub revoked_at: Option<String>,
     pub revoked_by: Option<String>,
     /// The last request that was accepted with it, up to `store.usage_interval` ago.
@@ -153,6 +186,14 @@ impl KeyView {
             },
             created_at: time_text(key.created_at),
             created_by: actor_text(key.created_by),
+            created_by_name: None,
+            modified_at: time_text(key.modified.at),
+            modified_by: actor_text(key.modified.by),
+            owner_name: owner.map(|owner| owner.name.to_string()),
+            shadow_revoked_at: key.shadowed.map(|deed| time_text(deed.at)),
+            replaced_by: key.replaced_by,
+            category: key.labels.category.as_ref().map(ToString::to_string),
+            remote_config_read: key.labels.remote_config_read,
             revoked_at: revoked_at.map(time_text),
             revoked_by,
             last_used_at: None,
@@ -179,12 +220,52 @@ impl KeyView {
         }
     }
 
+    /// Says what the users in it are called.
+    pub(super) fn named(self, key: &Key, names: &Names) -> Self {
+        Self {
+            created_by_name: names.of_actor(key.created_by),
+            ..self
+        }
+    }
+
+    /// With the one copy of its secret that is ever shown.
+    pub(super) fn with_secret_of(self, issued: Issued) -> Self {
+        Self {
+            secret: Some(SecretText::new(issued.secret.expose().to_owned().into())),
+            ..self
+        }
+    }
+
     pub(super) fn issued(issued: Issued) -> Self {
         Self {
             secret: Some(SecretText::new(issued.secret.expose().to_owned().into())),
             ..Self::of(&issued.key, None)
         }
     }
+}
+
+/// What ends at once when a user is disabled, and what stays and is theirs to have known.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct OffboardingView {
+    /// The user.
+    pub user: UserView,
+    /// Their active application keys: revoked for good by disabling them, all by one write.
+    pub ends: Vec<KeyView>,
+    /// The active API keys and client tokens that they made: they stay valid, and are to be rotated.
+    pub stays: Vec<KeyView>,
+}
+
+/// A one-time link.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct LinkView {
+    /// Whom it lets in.
+    pub user: UserView,
+    /// The path of the page, with what opens it. Shown this once.
+    pub path: SecretText,
+    /// The same as an address, where it is known what the pages are reached by.
+    pub url: Option<SecretText>,
+    /// From then on it opens nothing.
+    pub expires_at: String,
 }
 
 /// What `init` made.
@@ -195,6 +276,8 @@ pub struct FoundedView {
     pub user: UserView,
     pub api_key: KeyView,
     pub application_key: KeyView,
+    /// With which the user sets a password and signs in.
+    pub link: Option<LinkView>,
 }
 
 impl FoundedView {
@@ -204,6 +287,7 @@ impl FoundedView {
             user: UserView::of(&founded.user),
             api_key: KeyView::issued(founded.api_key),
             application_key: KeyView::issued(founded.application_key),
+            link: None,
         }
     }
 }

@@ -3,8 +3,11 @@
 //! A *key* is an API key, an application key or a client token, once issued. Its plain characters are its *secret*
 //! ([`secret::Secret`]); what is stored and looked up is its [`Fingerprint`]; what is safe to log is its [`KeyId`].
 
+pub mod audit;
 pub mod keyring;
+pub mod permissions;
 pub mod policy;
+pub mod refusal;
 pub mod rules;
 pub mod secret;
 pub mod table;
@@ -178,6 +181,8 @@ pub enum Actor {
     Operator,
     /// A user of an org.
     User(UserId),
+    /// keygate itself.
+    System,
 }
 
 /// An org.
@@ -241,6 +246,10 @@ pub struct User {
     pub handle: CompactString,
     /// The name shown to people and sent upstream.
     pub name: CompactString,
+    /// The e-mail address. A person's is the handle until it is changed; a service account may have one that others have.
+    pub email: CompactString,
+    /// The job title, for people to know each other by.
+    pub title: Option<CompactString>,
     /// What the user may do.
     pub role: Role,
     /// Set while the user may not act.
@@ -253,6 +262,8 @@ pub struct User {
     pub application_keys_revoked_at: Option<Timestamp>,
     /// When the user was made.
     pub created_at: Timestamp,
+    /// When the user was last changed.
+    pub modified_at: Timestamp,
     /// The change that last touched the user.
     pub revision: Revision,
 }
@@ -264,9 +275,27 @@ impl User {
     }
 }
 
-/// When and by whom a key was revoked. Never unset: a revoked key stays as its own tombstone.
+/// What clients of the key management API file an API key under.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Labels {
+    /// `category`; `None` is `default`.
+    pub category: Option<CompactString>,
+    /// `remote_config_read_enabled`.
+    pub remote_config_read: bool,
+}
+
+impl Default for Labels {
+    fn default() -> Self {
+        Self {
+            category: None,
+            remote_config_read: true,
+        }
+    }
+}
+
+/// When something was done to a key, and by whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Revocation {
+pub struct Deed {
     /// When.
     pub at: Timestamp,
     /// By whom.
@@ -299,7 +328,17 @@ pub struct Key {
     /// The change that last touched it.
     pub revision: Revision,
     /// Set once, never unset.
-    pub revoked: Option<Revocation>,
+    pub revoked: Option<Deed>,
+    /// Since when the key is *shadow-revoked*: its requests pass, and are marked and counted as those that would not if it
+    /// were revoked.
+    pub shadowed: Option<Deed>,
+    /// When it was last changed, and by whom.
+    pub modified: Deed,
+    /// Its successor, once it has been rotated.
+    pub replaced_by: Option<KeyId>,
+    /// API keys: what its maker files it under, and whether it may read remote configuration. Kept and shown for clients
+    /// that set them (WIRE 5.3); nothing here asks.
+    pub labels: Labels,
     /// Refused from then on.
     pub expires_at: Option<Timestamp>,
     /// Application keys: what the key may be used for; `None` is all that the owner may.
@@ -449,8 +488,8 @@ pub(crate) mod samples {
     //! Records for the tests of this module and of its siblings.
 
     use super::{
-        Actor, Fingerprint, Key, KeyId, KeyKind, Org, OrgId, Revision, Role, Slot, Timestamp, User,
-        UserId, UserKind,
+        Actor, Deed, Fingerprint, Key, KeyId, KeyKind, Labels, Org, OrgId, Revision, Role, Slot,
+        Timestamp, User, UserId, UserKind,
     };
 
     pub fn org(name: &str) -> Org {
@@ -474,7 +513,10 @@ pub(crate) mod samples {
             disabled: false,
             application_keys_revoked_through: Revision(0),
             application_keys_revoked_at: None,
+            email: handle.into(),
+            title: None,
             created_at: Timestamp(0),
+            modified_at: Timestamp(0),
             revision: Revision(1),
         }
     }
@@ -493,6 +535,13 @@ pub(crate) mod samples {
             issued: Revision(2),
             revision: Revision(2),
             revoked: None,
+            shadowed: None,
+            modified: Deed {
+                at: Timestamp(0),
+                by: Actor::Operator,
+            },
+            replaced_by: None,
+            labels: Labels::default(),
             expires_at: None,
             scopes: None,
             allowed_addresses: Vec::new(),

@@ -1,12 +1,12 @@
-//! Every rule about keys and names, as data: how many, what form, what they may reach, and the sentence that refuses.
-//! It decides about a request to change keys; who is calling is decided in `policy`.
+//! Every rule about keys and names, as data: how many, what form, what they may reach. The sentences that refuse are in
+//! `refusal`. It is about requests to change keys; who is calling is decided in `policy`.
 
-use std::fmt;
 use std::str::FromStr;
 
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
+pub use super::refusal::Refusal;
 use super::{Access, KeyKind};
 
 /// The form of a generated secret.
@@ -206,124 +206,54 @@ impl FromStr for Origin {
     }
 }
 
-/// Why a change to keys, users or orgs is refused. Its text is the one source of the sentence that people see, on the
-/// command line, in the API and on the pages; each says what to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// A blank name.
-    NameBlank,
-    /// A name over [`NAME_CHARS_MAX`].
-    NameTooLong,
-    /// A name with a control character.
-    NameHasControlCharacter,
-    /// A name that another active key, user or org has.
-    NameTaken {
-        /// What has it.
-        what: &'static str,
-        /// Within what it is unique.
-        within: &'static str,
-        /// The name.
-        name: CompactString,
-    },
-    /// One key too many.
-    TooMany {
-        /// The kind of key.
-        kind: KeyKind,
-        /// The most there may be.
-        most: u32,
-    },
-    /// One key too few would be left.
-    TooFew {
-        /// The kind of key.
-        kind: KeyKind,
-        /// The fewest there may be.
-        fewest: u32,
-    },
-    /// Already revoked.
-    AlreadyRevoked {
-        /// The kind of key.
-        kind: KeyKind,
-    },
-    /// The owner of a new application key is disabled.
-    OwnerDisabled,
-    /// The org is disabled.
-    OrgDisabled,
-    /// A secret to import that is already known, here or in another org.
-    SecretKnown,
-    /// A secret to import that no secret can be.
-    SecretMalformed,
-    /// An origin that is none.
-    OriginMalformed,
-    /// An expiry that is past.
-    ExpiryPast,
-    /// Nothing has this id or name.
-    NotFound {
-        /// What was looked for.
-        what: &'static str,
-    },
-}
+/// The most scopes of an application key.
+pub const SCOPES_MAX: usize = 128;
 
-impl Refusal {
-    /// A stable word for programs.
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::NameBlank => "name_blank",
-            Self::NameTooLong => "name_too_long",
-            Self::NameHasControlCharacter => "name_has_control_character",
-            Self::NameTaken { .. } => "name_taken",
-            Self::TooMany { .. } => "too_many",
-            Self::TooFew { .. } => "too_few",
-            Self::AlreadyRevoked { .. } => "already_revoked",
-            Self::OwnerDisabled => "owner_disabled",
-            Self::OrgDisabled => "org_disabled",
-            Self::SecretKnown => "secret_known",
-            Self::SecretMalformed => "secret_malformed",
-            Self::OriginMalformed => "origin_malformed",
-            Self::ExpiryPast => "expiry_past",
-            Self::NotFound { .. } => "not_found",
-        }
+/// The longest scope, in characters.
+const SCOPE_CHARS_MAX: usize = 128;
+
+/// The scopes of an application key as they are kept: sorted, each once, and `None` where there are none, which is all that
+/// the owner may (WIRE 5.4: clients that mean that send an empty list).
+///
+/// # Errors
+/// When one is no name of a permission, or there are too many. A name need not be one of ours: upstreams have their own.
+pub fn scopes(given: &[CompactString]) -> Result<Option<Vec<CompactString>>, Refusal> {
+    let of_a_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    let is_name = |scope: &CompactString| {
+        (1..=SCOPE_CHARS_MAX).contains(&scope.len()) && scope.chars().all(of_a_name)
+    };
+    if given.len() > SCOPES_MAX {
+        return Err(Refusal::TooManyScopes);
     }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NameBlank => f.write_str("a name cannot be blank: give one of 1 to 256 characters"),
-            Self::NameTooLong => write!(f, "a name has at most {NAME_CHARS_MAX} characters: give a shorter one"),
-            Self::NameHasControlCharacter => f.write_str("a name cannot hold control characters such as line breaks"),
-            Self::NameTaken { what, within, name } => {
-                write!(f, "the {within} already has an active {what} named \"{name}\": choose another name")
-            }
-            Self::TooMany { kind, most } => {
-                let rules = of(*kind);
-                let within = match rules.within {
-                    Within::Org => "an org",
-                    Within::Owner => "a user",
-                };
-                write!(f, "{within} has at most {most} active {}s: revoke one that is no longer used first", rules.label)
-            }
-            Self::TooFew { kind, fewest } => {
-                let (label, s) = (of(*kind).label, if *fewest == 1 { "" } else { "s" });
-                write!(
-                    f,
-                    "an org keeps at least {fewest} active {label}{s}: create another one and move its senders first"
-                )
-            }
-            Self::AlreadyRevoked { kind } => write!(f, "this {} is already revoked", of(*kind).label),
-            Self::OwnerDisabled => f.write_str("this user is disabled and cannot be given keys: enable the user first"),
-            Self::OrgDisabled => f.write_str("this org is disabled and cannot be changed: enable the org first"),
-            Self::SecretKnown => f.write_str("this secret belongs to a key already, active or revoked: use another one"),
-            Self::SecretMalformed => f.write_str("a secret is 1 to 128 visible ASCII characters, without blanks"),
-            Self::OriginMalformed => {
-                f.write_str("an origin is scheme and host, as in https://shop.example or https://*.shop.example")
-            }
-            Self::ExpiryPast => f.write_str("this expiry is in the past: give a later time"),
-            Self::NotFound { what } => write!(f, "there is no such {what}"),
-        }
+    if !given.iter().all(is_name) {
+        return Err(Refusal::ScopeMalformed);
     }
+    let mut scopes = given.to_vec();
+    scopes.sort();
+    scopes.dedup();
+    Ok(Some(scopes).filter(|scopes| !scopes.is_empty()))
 }
 
-impl std::error::Error for Refusal {}
+/// An e-mail address, as far as that can be said without asking anybody: something, an `@`, something; no blanks, no
+/// quoting. It is also a [`Name`].
+///
+/// # Errors
+/// When it is none.
+pub fn email(text: &str) -> Result<Name, Refusal> {
+    let name: Name = text.parse()?;
+    let (user, host) = name
+        .as_str()
+        .rsplit_once('@')
+        .ok_or(Refusal::EmailMalformed)?;
+    let plain = |part: &str| {
+        !part.is_empty()
+            && !part.contains(|c: char| c.is_whitespace() || "<>()[],;:\\\"".contains(c))
+    };
+    if !plain(user) || !plain(host) {
+        return Err(Refusal::EmailMalformed);
+    }
+    Ok(name)
+}
 
 #[cfg(test)]
 mod tests {

@@ -254,7 +254,7 @@ impl Reader<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Actor, KeyKind, Revocation, Timestamp, samples};
+    use super::super::{Actor, Deed, KeyKind, Timestamp, samples};
     use super::*;
 
     fn at(revision: u64, mut key: Key) -> Record {
@@ -281,7 +281,7 @@ mod tests {
         let table = KeyTable::new(Instant::now());
         let key = samples::key(KeyKind::ApiKey, &samples::org("a"), None, 7);
         let mut revoked = key.clone();
-        revoked.revoked = Some(Revocation {
+        revoked.revoked = Some(Deed {
             at: Timestamp(1),
             by: Actor::Operator,
         });
@@ -302,7 +302,7 @@ mod tests {
         let table = KeyTable::new(Instant::now());
         let key = samples::key(KeyKind::ApiKey, &samples::org("a"), None, 7);
         let mut revoked = key.clone();
-        revoked.revoked = Some(Revocation {
+        revoked.revoked = Some(Deed {
             at: Timestamp(1),
             by: Actor::Operator,
         });

@@ -29,6 +29,7 @@ use crate::telemetry;
 const IDENTITY_PREFIX: &str = "x-keygate";
 const ORG_ID: HeaderName = HeaderName::from_static("x-keygate-org-id");
 const KEY_ID: HeaderName = HeaderName::from_static("x-keygate-key-id");
+const APP_KEY_ID: HeaderName = HeaderName::from_static("x-keygate-app-key-id");
 const KEY_KIND: HeaderName = HeaderName::from_static("x-keygate-key-kind");
 const USER_ID: HeaderName = HeaderName::from_static("x-keygate-user-id");
 const USER_NAME: HeaderName = HeaderName::from_static("x-keygate-user-name");
@@ -249,6 +250,9 @@ fn headers(
             key.kind.as_str()
         };
         headers.insert(KEY_KIND, HeaderValue::from_static(kind));
+    }
+    if let Some(key) = &attribution.application_key {
+        headers.insert(APP_KEY_ID, text(&key.id.to_string())?);
     }
     if let Some((id, name)) = &attribution.user {
         headers.insert(USER_ID, text(&id.to_string())?);

@@ -83,7 +83,8 @@ pub fn check(config: &Config) -> Result<Upstreams, StartError> {
 }
 
 impl Proxy {
-    /// Binds the listener and starts the workers.
+    /// Binds the listener and starts the workers. The configuration has the upstream [`route::KEY_MANAGEMENT`] when it has
+    /// a control listener.
     ///
     /// # Errors
     /// [`StartError`]; nothing is left running.
@@ -114,7 +115,7 @@ impl Proxy {
             Recorder::start(sink, workers, config.record.queue_max.div_ceil(workers))
                 .map_err(io(of_file))?;
         let shared = Arc::new(Shared {
-            routes: Routes::new(&config.routes),
+            routes: Routes::new(&config.routes, config.control.is_on()),
             table,
             usage,
             fingerprinter,

@@ -314,6 +314,42 @@ const ROWS: &[Row] = {
     ]
 };
 
+/// The upstream that is keygate itself: the control listener. No configuration can name it so.
+pub const KEY_MANAGEMENT: &str = "(keygate)";
+
+/// The key management API (WIRE 5), which the control listener answers. Before the default table; without a control
+/// listener these are requests of the API like others.
+#[rustfmt::skip]
+const MANAGEMENT: &[Row] = {
+    use Demand::Pair;
+    use Family::Api;
+    &[
+        row("*", "/api/v2/api_keys", Pair, Api, KEY_MANAGEMENT, MIB),
+        row("*", "/api/v2/api_keys/*", Pair, Api, KEY_MANAGEMENT, MIB),
+        row("*", "/api/v2/application_keys", Pair, Api, KEY_MANAGEMENT, MIB),
+        row("*", "/api/v2/application_keys/*", Pair, Api, KEY_MANAGEMENT, MIB),
+        row("*", "/api/v2/current_user", Pair, Api, KEY_MANAGEMENT, MIB),
+        row("*", "/api/v2/current_user/*", Pair, Api, KEY_MANAGEMENT, MIB),
+        row("*", "/api/v2/service_accounts", Pair, Api, KEY_MANAGEMENT, MIB),
+        row("*", "/api/v2/service_accounts/*", Pair, Api, KEY_MANAGEMENT, MIB),
+        row("*", "/api/v2/users", Pair, Api, KEY_MANAGEMENT, MIB),
+        row("*", "/api/v2/users/*", Pair, Api, KEY_MANAGEMENT, MIB),
+        row("*", "/api/v2/user_invitations", Pair, Api, KEY_MANAGEMENT, MIB),
+        row("*", "/api/v2/user_invitations/*", Pair, Api, KEY_MANAGEMENT, MIB),
+        row("*", "/api/v2/roles", Pair, Api, KEY_MANAGEMENT, MIB),
+        row("*", "/api/v2/roles/*", Pair, Api, KEY_MANAGEMENT, MIB),
+        row("*", "/api/v2/permissions", Pair, Api, KEY_MANAGEMENT, MIB),
+        row("*", "/api/v2/client_tokens", Pair, Api, KEY_MANAGEMENT, MIB),
+        row("*", "/api/v2/client_tokens/*", Pair, Api, KEY_MANAGEMENT, MIB),
+        row("*", "/api/v2/orgs", Pair, Api, KEY_MANAGEMENT, MIB),
+        row("*", "/api/v2/orgs/*", Pair, Api, KEY_MANAGEMENT, MIB),
+        row("*", "/api/v2/audit_log", Pair, Api, KEY_MANAGEMENT, MIB),
+        row("*", "/api/v2/audit_log/*", Pair, Api, KEY_MANAGEMENT, MIB),
+        row("*", "/api/v2/operations", Pair, Api, KEY_MANAGEMENT, MIB),
+        row("*", "/api/v2/openapi.json", Pair, Api, KEY_MANAGEMENT, MIB),
+    ]
+};
+
 /// A route with the requests of its path that it is for.
 struct Entry {
     /// Upper-case methods; empty is any.
@@ -336,7 +372,7 @@ pub struct Routes {
 
 impl Routes {
     /// The default table, with the configuration's own routes before it.
-    pub fn new(own: &[RouteConfig]) -> Self {
+    pub fn new(own: &[RouteConfig], manages_keys: bool) -> Self {
         let mut routes = Self {
             own: own
                 .iter()
@@ -346,7 +382,8 @@ impl Routes {
             segment: HashMap::new(),
             below: Vec::new(),
         };
-        for row in ROWS {
+        let management = MANAGEMENT.iter().filter(|_| manages_keys);
+        for row in management.chain(ROWS) {
             routes.add(row.path, default_entry(row));
         }
         routes
@@ -542,7 +579,7 @@ mod tests {
             .split_once('?')
             .map_or((target, None), |(path, query)| (path, Some(query)));
         let target = Target::read(path, query).unwrap();
-        let routes = Routes::new(&[]);
+        let routes = Routes::new(&[], false);
         let route = routes.find(&method.parse().unwrap(), &target, false, false)?;
         Some((route.pattern.to_string(), route.family))
     }
@@ -598,7 +635,7 @@ mod tests {
             ("GET", "/api/v2/intake-key/"),
             ("POST", "/api/v2/rum/"),
         ] {
-            let (path, routes) = (Target::read(target, None).unwrap(), Routes::new(&[]));
+            let (path, routes) = (Target::read(target, None).unwrap(), Routes::new(&[], false));
             let route = routes
                 .find(&method.parse().unwrap(), &path, false, false)
                 .unwrap();

@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use super::embedded::EmbeddedStore;
 use super::fleet::FleetStore;
-use super::{Founded, Issued, NewKey, NewUser, StoreError};
+use super::log::{Entry, HeadView, LogFindings};
+use super::papers::{Link, Password, Session};
+use super::{Done, Founded, Issued, KeyChange, NewKey, NewUser, Rotation, StoreError, UserChange};
+use crate::keys::audit::{Action, By};
 use crate::keys::rules::Name;
 use crate::keys::secret::Fingerprinter;
 use crate::keys::usage::Use;
-use crate::keys::{Actor, Key, KeyId, Org, OrgId, Role, User, UserId};
+use crate::keys::{Key, KeyId, Org, OrgId, Partition, Role, User, UserId};
 
 /// Where keys, users and orgs are kept.
 #[derive(Debug)]
@@ -50,42 +53,123 @@ operations! {
     ///
     /// # Errors
     /// [`StoreError::Refused`] when a rule says no.
-    create_org(name: Name, by: Actor) -> Result<(Org, Issued), StoreError>;
+    create_org(name: Name, by: &By) -> Result<Done<(Org, Issued)>, StoreError>;
     /// Makes an org, its first user (an admin), its first API key and the user's first application key, or nothing.
     ///
     /// # Errors
     /// [`StoreError::Refused`] when a rule says no.
-    found(org: Name, handle: Name, by: Actor) -> Result<Founded, StoreError>;
+    found(org: Name, handle: Name, by: &By) -> Result<Done<Founded>, StoreError>;
     /// Disables or enables an org.
     ///
     /// # Errors
     /// [`StoreError::Refused`] when there is no such org.
-    set_org_disabled(id: OrgId, disabled: bool) -> Result<Org, StoreError>;
+    set_org_disabled(id: OrgId, disabled: bool, by: &By) -> Result<Done<Org>, StoreError>;
     /// Makes a user.
     ///
     /// # Errors
     /// [`StoreError::Refused`] when a rule says no.
-    create_user(user: NewUser) -> Result<User, StoreError>;
+    create_user(user: NewUser, by: &By) -> Result<Done<User>, StoreError>;
     /// Makes a service account. Its handle is its id.
     ///
     /// # Errors
     /// [`StoreError::Refused`] when a rule says no.
-    create_service_account(org: OrgId, name: Name, role: Role) -> Result<User, StoreError>;
-    /// Disables a user, which revokes all their application keys for good; or enables them, which revives none.
+    create_service_account(org: OrgId, name: Name, email: Option<Name>, role: Role, by: &By) -> Result<Done<User>, StoreError>;
+    /// Changes a user or service account. Disabling revokes all their application keys for good; enabling revives none.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] when there is no such user.
-    set_user_disabled(id: UserId, disabled: bool) -> Result<User, StoreError>;
+    /// [`StoreError::Refused`] when there is no such user, and when the org would have no admin left.
+    update_user(id: UserId, change: UserChange, by: &By) -> Result<Done<User>, StoreError>;
     /// Makes a key.
     ///
     /// # Errors
     /// [`StoreError::Refused`] when a rule says no.
-    create_key(key: NewKey) -> Result<Issued, StoreError>;
+    create_key(key: NewKey, by: &By) -> Result<Done<Issued>, StoreError>;
+    /// Changes a key.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when a rule says no.
+    update_key(id: KeyId, change: KeyChange, by: &By) -> Result<Done<Key>, StoreError>;
+    /// Gives a key a successor. Returns the old one, and the new one.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when a rule says no.
+    rotate_key(id: KeyId, rotation: Rotation, by: &By) -> Result<Done<(Key, Issued)>, StoreError>;
     /// Revokes a key.
     ///
     /// # Errors
     /// [`StoreError::Refused`] when a rule says no.
-    revoke_key(id: KeyId, by: Actor) -> Result<Key, StoreError>;
+    revoke_key(id: KeyId, by: &By) -> Result<Done<Key>, StoreError>;
+    /// Makes a one-time link, kept by the hash of what is in it.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when the user cannot sign in.
+    make_link(hash: [u8; 32], link: Link, by: &By) -> Result<Done<User>, StoreError>;
+    /// Sets the password of whom a one-time link lets in; the link is spent.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when it is spent already, or the user cannot sign in.
+    use_link(partition: Partition, hash: [u8; 32], password: &str, by: &By) -> Result<Done<User>, StoreError>;
+    /// Sets a password, given by its argon2id hash. Sessions opened before are over.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when the user cannot sign in.
+    set_password(id: UserId, password: &str, by: &By) -> Result<Done<User>, StoreError>;
+    /// Opens a session, kept by the hash of what its cookie holds.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when the user cannot sign in.
+    open_session(hash: [u8; 32], session: Session, by: &By) -> Result<Done<User>, StoreError>;
+    /// Notes that a session is in use.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    touch_session(partition: Partition, hash: [u8; 32]) -> Result<(), StoreError>;
+    /// Ends a session.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    end_session(partition: Partition, hash: [u8; 32], by: &By) -> Result<Done<()>, StoreError>;
+    /// A user's password.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    password(id: UserId) -> Result<Option<Password>, StoreError>;
+    /// A one-time link that has not been used. It may be too old.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    link(partition: Partition, hash: [u8; 32]) -> Result<Option<Link>, StoreError>;
+    /// A session that has not been ended. It may be too old.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    session(partition: Partition, hash: [u8; 32]) -> Result<Option<Session>, StoreError>;
+    /// Takes away links, sessions and answers that are too old. Returns how many.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    forget_expired() -> Result<usize, StoreError>;
+    /// Logs what was done to the store itself.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    log_store(action: Action, note: &str, by: &By) -> Result<Done<()>, StoreError>;
+    /// Says in every partition's log that records were put back which it does not tell of.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    begin_logs() -> Result<(), StoreError>;
+    /// Entries of a partition's audit log before a number, the newest first, at most so many.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    log_before(partition: Partition, number: Option<u64>, most: usize) -> Result<Vec<Entry>, StoreError>;
+    /// Looks through the whole audit log: whether every entry is as it was written and follows the one before it, none is
+    /// lost, every record has one, and it goes on from where it was earlier.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    verify_log(earlier: &[HeadView]) -> Result<LogFindings, StoreError>;
     /// The org with this id.
     ///
     /// # Errors

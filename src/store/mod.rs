@@ -6,11 +6,16 @@ mod embedded;
 pub mod findings;
 pub mod fleet;
 mod home;
+pub mod ledger;
+pub mod log;
 pub mod migrate;
+mod operations;
+pub mod papers;
 pub mod redis;
 mod rings;
 mod root_key;
 pub mod seal;
+mod sealed_secret;
 pub mod sync;
 mod tables;
 mod upkeep;
@@ -25,9 +30,11 @@ use compact_str::CompactString;
 use ipnet::IpNet;
 
 use crate::config::{Rules, StoreConfig};
+use crate::keys::audit::AuditId;
 use crate::keys::rules::{Limits, Name, Origin, Refusal};
 use crate::keys::{
-    Actor, Key, KeyKind, Org, OrgId, Record, Revision, Role, Secret, Timestamp, User, UserId,
+    Key, KeyKind, Labels, Org, OrgId, Partition, Record, Revision, Role, Secret, Timestamp, User,
+    UserId,
 };
 
 pub use embedded::EmbeddedStore;
@@ -74,6 +81,8 @@ pub struct NewUser {
     pub handle: Name,
     /// The name shown to people; the handle where there is none.
     pub name: Option<Name>,
+    /// The job title.
+    pub title: Option<Name>,
     /// What the user may do to keys.
     pub role: Role,
 }
@@ -113,6 +122,14 @@ impl NewKeyOf {
             Self::ClientToken { .. } => KeyKind::ClientToken,
         }
     }
+
+    /// The partition that the key will be in.
+    pub const fn partition(&self) -> Partition {
+        match self {
+            Self::ApiKey { org, .. } | Self::ClientToken { org, .. } => org.partition(),
+            Self::ApplicationKey { owner, .. } => owner.partition(),
+        }
+    }
 }
 
 /// What a new key is to be.
@@ -124,10 +141,91 @@ pub struct NewKey {
     pub name: Name,
     /// A secret issued elsewhere; otherwise one is generated.
     pub secret: Option<Secret>,
+    /// Whether the secret was issued elsewhere.
+    pub imported: bool,
     /// Refused from then on.
     pub expires_at: Option<Timestamp>,
-    /// Who makes it.
-    pub created_by: Actor,
+    /// What an API key is filed under.
+    pub labels: Labels,
+}
+
+/// What is to be different about a key. `None` leaves a field as it is.
+#[derive(Clone, Debug, Default)]
+pub struct KeyChange {
+    /// Its name.
+    pub name: Option<Name>,
+    /// When it expires, if ever.
+    pub expires_at: Option<Option<Timestamp>>,
+    /// Application keys: what it may be used for; empty is all that the owner may.
+    pub scopes: Option<Vec<CompactString>>,
+    /// API keys: from where.
+    pub allowed_addresses: Option<Vec<IpNet>>,
+    /// Client tokens: from which pages.
+    pub allowed_origins: Option<Vec<Origin>>,
+    /// API keys: what it is filed under.
+    pub labels: Option<Labels>,
+    /// Whether it is shadow-revoked.
+    pub shadowed: Option<bool>,
+}
+
+/// What is to be different about a user or service account. `None` leaves a field as it is.
+#[derive(Clone, Debug, Default)]
+pub struct UserChange {
+    /// The name shown to people.
+    pub name: Option<Name>,
+    /// The e-mail address. The handle stays.
+    pub email: Option<Name>,
+    /// The job title, if any.
+    pub title: Option<Option<Name>>,
+    /// What the user may do.
+    pub role: Option<Role>,
+    /// Disabling revokes all their application keys for good; enabling revives none.
+    pub disabled: Option<bool>,
+}
+
+/// How a key is given a successor.
+#[derive(Clone, Debug, Default)]
+pub struct Rotation {
+    /// What the successor is called. Otherwise it takes the old one's name, and the old one is renamed.
+    pub name: Option<Name>,
+    /// How long the old one stays valid, in milliseconds; `None` revokes it at once.
+    pub overlap_ms: Option<i64>,
+    /// When the successor expires, if ever.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// What an operation made, and the entry of the audit log that says so; `None` when nothing was changed.
+#[derive(Clone, Copy, Debug)]
+pub struct Done<T> {
+    /// What it made.
+    pub value: T,
+    /// The entry.
+    pub audit: Option<AuditId>,
+}
+
+impl<T> Done<T> {
+    /// Something else made of it.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Done<U> {
+        Done {
+            value: change(self.value),
+            audit: self.audit,
+        }
+    }
+}
+
+/// What an operation needs of its partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Needs {
+    /// Nothing: revoking and disabling go on, whatever is missing.
+    Nothing,
+    /// All its records: what is made must not meet, or miss, what is still being put back.
+    Whole,
+}
+
+/// The partition whose log has what is of no org.
+fn operators_partition() -> Partition {
+    let first = Partition::all().next();
+    first.unwrap_or_else(|| unreachable!("there is a first partition"))
 }
 
 /// A key just made, with the one copy of its secret there will ever be.

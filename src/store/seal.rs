@@ -10,7 +10,7 @@ use crate::keys::keyring::{CODE_BYTES, Sealer};
 use crate::keys::{Record, RecordKind, Revision};
 
 /// The first byte of a sealed record. Another layout of the fields behind it gets another number.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 
 /// The longest sealed record that is read, in bytes. The largest that the rules allow has a few names of 256 characters
 /// and lists of scopes, addresses or origins.

@@ -2,7 +2,11 @@
 //! store's file, and Redis. It holds no rule; those are in `writing`.
 
 use super::StoreError;
-use crate::keys::{Fingerprint, Key, KeyId, KeyKind, Org, OrgId, Record, Revision, User, UserId};
+use super::papers::PaperId;
+use crate::keys::keyring::Sealer;
+use crate::keys::{
+    Fingerprint, Key, KeyId, KeyKind, Org, OrgId, Partition, Record, Revision, User, UserId,
+};
 
 /// Within what a name is unique.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,4 +69,21 @@ pub(super) trait Tables {
     fn next(&self) -> Revision;
     /// Writes a record and its change. A key whose revision is the one it was issued at is new.
     fn put(&mut self, record: Record) -> Result<(), StoreError>;
+    /// Every user and service account of an org.
+    fn users_of(&mut self, org: OrgId) -> Result<Vec<User>, StoreError>;
+    /// What proves records, papers and entries.
+    fn sealer(&self) -> Sealer;
+    /// A paper, sealed.
+    fn paper(&mut self, partition: Partition, id: &PaperId) -> Result<Option<Vec<u8>>, StoreError>;
+    /// Writes a paper, or takes it away.
+    fn put_paper(
+        &mut self,
+        partition: Partition,
+        id: &PaperId,
+        sealed: Option<Vec<u8>>,
+    ) -> Result<(), StoreError>;
+    /// How many entries the partition's audit log has.
+    fn entries_len(&mut self, partition: Partition) -> Result<u64, StoreError>;
+    /// Adds an entry. Its number is how many there are.
+    fn add_entry(&mut self, partition: Partition, sealed: Vec<u8>) -> Result<(), StoreError>;
 }

@@ -37,7 +37,7 @@ async fn start(
         org: "acme".to_owned(),
         user: "maker@acme.example".to_owned(),
     };
-    let Response::Founded(founded) = app.keys.perform(init).await.unwrap() else {
+    let Response::Founded(founded) = app.keys.operate(init).await.unwrap() else {
         panic!("not founded")
     };
     Running {

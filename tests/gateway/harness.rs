@@ -137,12 +137,12 @@ impl Gateway {
 
     /// Performs an operation that must succeed.
     pub async fn perform(&self, request: Request) -> Response {
-        self.app.keys.perform(request).await.unwrap()
+        self.app.keys.operate(request).await.unwrap()
     }
 
     /// The sentence with which an operation is refused.
     pub async fn refused(&self, request: Request) -> String {
-        match self.app.keys.perform(request).await {
+        match self.app.keys.operate(request).await {
             Ok(response) => panic!("not refused: {response:?}"),
             Err(error) => error.to_string(),
         }

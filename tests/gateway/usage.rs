@@ -31,7 +31,7 @@ fn users(org: &Org, application_key: &str) -> Vec<u8> {
 async fn listed(keys: &KeyService, kind: KeyKind, key: &KeyView) -> KeyView {
     let org = key.org_id.to_string();
     let request = Request::ListKeys { kind, org };
-    let Response::Keys(keys) = keys.perform(request).await.unwrap() else {
+    let Response::Keys(keys) = keys.operate(request).await.unwrap() else {
         panic!("not keys")
     };
     keys.into_iter().find(|each| each.id == key.id).unwrap()

@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use keygate::keys::keyring::Keyring;
 use keygate::keys::{
-    Actor, Fingerprint, Key, KeyId, KeyKind, Org, OrgId, Record, RecordKind, Revision, Revocation,
-    Role, Timestamp, User, UserId, UserKind,
+    Actor, Deed, Fingerprint, Key, KeyId, KeyKind, Org, OrgId, Record, RecordKind, Revision, Role,
+    Timestamp, User, UserId, UserKind,
 };
 use keygate::store::seal::{open, seal};
 use keygate::store::sync::alarm::Alarm;
@@ -170,7 +170,7 @@ impl Run {
                 let live =
                     |record: &Record| matches!(record, Record::Key(key) if key.revoked.is_none());
                 if let Some(Record::Key(mut key)) = self.pick(live) {
-                    key.revoked = Some(Revocation {
+                    key.revoked = Some(Deed {
                         at: Timestamp(1),
                         by: Actor::Operator,
                     });

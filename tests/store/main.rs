@@ -573,7 +573,7 @@ fn the_changes_replayed_are_the_snapshot_and_survive_a_restart() {
 }
 
 async fn apply(service: &KeyService, request: Request) -> Response {
-    service.perform(request).await.unwrap()
+    service.operate(request).await.unwrap()
 }
 
 #[tokio::test]

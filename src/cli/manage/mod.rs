@@ -79,6 +79,9 @@ enum UsersAction {
         /// The name shown to people [default: the e-mail address]
         #[arg(long)]
         name: Option<String>,
+        /// The job title
+        #[arg(long)]
+        title: Option<String>,
         /// What the user may do to keys
         #[arg(long, value_enum, default_value_t = RoleName::Standard)]
         role: RoleName,
@@ -160,6 +163,12 @@ enum ServiceAccountsAction {
         /// Its name
         #[arg(long)]
         name: String,
+        /// An e-mail address of those who look after it
+        #[arg(long)]
+        email: Option<String>,
+        /// What it may do to keys
+        #[arg(long, value_enum, default_value_t = RoleName::Standard)]
+        role: RoleName,
     },
     /// List the service accounts of an org
     List {

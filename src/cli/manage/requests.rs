@@ -5,7 +5,7 @@ use super::{
     TokensAction, UsersAction,
 };
 use crate::control::{Request, SecretText};
-use crate::keys::{KeyKind, Role, UserKind};
+use crate::keys::{KeyKind, Labels, Role, UserKind};
 
 impl From<OrgsAction> for Task {
     fn from(action: OrgsAction) -> Self {
@@ -32,16 +32,14 @@ impl From<UsersAction> for Task {
                 org,
                 email,
                 name,
+                title,
                 role,
             } => Request::CreateUser {
                 org,
                 email,
                 name,
-                role: match role {
-                    RoleName::Admin => Role::Admin,
-                    RoleName::Standard => Role::Standard,
-                    RoleName::ReadOnly => Role::ReadOnly,
-                },
+                title,
+                role: role.into(),
             },
             UsersAction::List { org } => Request::ListUsers {
                 org,
@@ -63,9 +61,17 @@ impl From<UsersAction> for Task {
 impl From<ServiceAccountsAction> for Task {
     fn from(action: ServiceAccountsAction) -> Self {
         Self::Do(match action {
-            ServiceAccountsAction::Create { org, name } => {
-                Request::CreateServiceAccount { org, name }
-            }
+            ServiceAccountsAction::Create {
+                org,
+                name,
+                email,
+                role,
+            } => Request::CreateServiceAccount {
+                org,
+                name,
+                email,
+                role: role.into(),
+            },
             ServiceAccountsAction::List { org } => Request::ListUsers {
                 org,
                 kind: UserKind::ServiceAccount,
@@ -82,6 +88,17 @@ impl NewApiKey {
             expires_at: self.expires_at,
             allowed_addresses: self.allowed_addresses,
             secret,
+            labels: Labels::default(),
+        }
+    }
+}
+
+impl From<RoleName> for Role {
+    fn from(name: RoleName) -> Self {
+        match name {
+            RoleName::Admin => Self::Admin,
+            RoleName::Standard => Self::Standard,
+            RoleName::ReadOnly => Self::ReadOnly,
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::store::root_key::{io_error, make_folder, new_private_file, parent};
 use crate::store::seal::open;
 
 /// Raised by a change that older versions cannot read.
-pub(super) const LAYOUT: u32 = 2;
+pub(super) const LAYOUT: u32 = 3;
 
 /// How many changes are kept for readers that lag; the others take a snapshot.
 pub(super) const CHANGES_KEPT: u64 = 100_000;
@@ -45,6 +45,11 @@ pub(super) const KEYS_OF_ORG: TableDefinition<'static, [u8; 32], ()> =
 pub(super) const NAMES: TableDefinition<'static, &[u8], [u8; 16]> = TableDefinition::new("names");
 /// Every revision has one record, the newest [`CHANGES_KEPT`] of them.
 pub(super) const CHANGES: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("changes");
+
+/// Partition and the bytes of a paper's id, to the paper.
+pub(super) const PAPERS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("papers");
+/// Partition and number, to the entry of the audit log.
+pub(super) const AUDIT: TableDefinition<'static, (u8, u64), &[u8]> = TableDefinition::new("audit");
 
 pub(super) const META_LAYOUT: &str = "layout";
 const META_IDENTITY: &str = "identity";
@@ -116,6 +121,8 @@ fn fill(file: File, made: &Made, root_key: &RootKey) -> Result<(), StoreError> {
         transaction.open_table(KEYS_OF_ORG)?;
         transaction.open_table(NAMES)?;
         transaction.open_table(CHANGES)?;
+        transaction.open_table(PAPERS)?;
+        transaction.open_table(AUDIT)?;
     }
     Ok(transaction.commit()?)
 }

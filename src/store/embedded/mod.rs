@@ -4,6 +4,7 @@
 mod adopt;
 mod carry;
 mod file;
+mod log;
 mod tables;
 mod usage;
 mod verify;
@@ -19,20 +20,22 @@ use self::file::{
     CHANGES, KEY_BY_FINGERPRINT, KEYS, KEYS_OF_ORG, Made, Meta, NAMES, ORGS, USERS, all, damaged,
     database_error, engine, load, make, read_meta, revision_in,
 };
-use self::tables::{FileTables, index, key_in, keys_of_org_range};
+use self::tables::{FileTables, Written, index, key_in, keys_of_org_range};
+use crate::keys::audit::By;
 use crate::keys::keyring::{Keyring, Sealer};
-use crate::keys::rules::{Limits, Name};
+use crate::keys::rules::Limits;
 use crate::keys::secret::{Fingerprinter, RootKey};
 use crate::keys::{
-    Actor, Fingerprint, Key, KeyId, KeyKind, Org, OrgId, Record, Revision, Role, Secret, Timestamp,
-    User, UserId, UserKind,
+    Fingerprint, Key, KeyId, Org, OrgId, Partition, Record, Revision, Timestamp, User, UserId,
+    UserKind,
 };
+use crate::store::operations::operations_of;
 use crate::store::rings::check_text;
 use crate::store::root_key::io_error;
 use crate::store::seal;
 use crate::store::tables::NameSpace;
-use crate::store::writing::{FirstSecrets, Writing};
-use crate::store::{Changes, Founded, Issued, NewKey, NewUser, Snapshot, StoreError};
+use crate::store::writing::Writing;
+use crate::store::{Changes, Done, Needs, Snapshot, StoreError};
 
 /// The embedded store. Its operations block for as long as the disk takes to flush.
 pub struct EmbeddedStore {
@@ -141,85 +144,6 @@ impl EmbeddedStore {
     /// The last committed revision, as it grows.
     pub fn revisions(&self) -> watch::Receiver<Revision> {
         self.latest.subscribe()
-    }
-
-    /// Makes an org together with its first API key, so that an org has at least one at any time.
-    ///
-    /// # Errors
-    /// [`StoreError::Refused`] when a rule says no.
-    pub fn create_org(&self, name: Name, by: Actor) -> Result<(Org, Issued), StoreError> {
-        let secret = Secret::generate(KeyKind::ApiKey)?;
-        let (org, key) = self.write(|writing| writing.create_org(&name, &secret, by))?;
-        Ok((org, Issued { key, secret }))
-    }
-
-    /// Makes an org, its first user (an admin), its first API key and the user's first application key, or nothing.
-    ///
-    /// # Errors
-    /// [`StoreError::Refused`] when a rule says no.
-    pub fn found(&self, org: Name, handle: Name, by: Actor) -> Result<Founded, StoreError> {
-        let secrets = FirstSecrets::generate()?;
-        let (org, user, api_key, application_key) =
-            self.write(|writing| writing.found(&org, &handle, &secrets, by))?;
-        Ok(Founded::of(org, user, api_key, application_key, secrets))
-    }
-
-    /// Disables or enables an org.
-    ///
-    /// # Errors
-    /// [`StoreError::Refused`] when there is no such org.
-    pub fn set_org_disabled(&self, id: OrgId, disabled: bool) -> Result<Org, StoreError> {
-        self.write(|writing| writing.set_org_disabled(id, disabled))
-    }
-
-    /// Makes a user.
-    ///
-    /// # Errors
-    /// [`StoreError::Refused`] when a rule says no.
-    pub fn create_user(&self, user: NewUser) -> Result<User, StoreError> {
-        self.write(|writing| writing.create_user(&user))
-    }
-
-    /// Makes a service account. Its handle is its id.
-    ///
-    /// # Errors
-    /// [`StoreError::Refused`] when a rule says no.
-    pub fn create_service_account(
-        &self,
-        org: OrgId,
-        name: Name,
-        role: Role,
-    ) -> Result<User, StoreError> {
-        self.write(|writing| writing.create_service_account(org, &name, role))
-    }
-
-    /// Disables a user, which revokes all their application keys for good; or enables them, which revives none.
-    ///
-    /// # Errors
-    /// [`StoreError::Refused`] when there is no such user.
-    pub fn set_user_disabled(&self, id: UserId, disabled: bool) -> Result<User, StoreError> {
-        self.write(|writing| writing.set_user_disabled(id, disabled))
-    }
-
-    /// Makes a key.
-    ///
-    /// # Errors
-    /// [`StoreError::Refused`] when a rule says no.
-    pub fn create_key(&self, mut new: NewKey) -> Result<Issued, StoreError> {
-        let secret = match new.secret.take() {
-            Some(secret) => secret,
-            None => Secret::generate(new.of.kind())?,
-        };
-        let key = self.write(|writing| writing.create_key(&new, &secret))?;
-        Ok(Issued { key, secret })
-    }
-
-    /// Revokes a key.
-    ///
-    /// # Errors
-    /// [`StoreError::Refused`] when a rule says no.
-    pub fn revoke_key(&self, id: KeyId, by: Actor) -> Result<Key, StoreError> {
-        self.write(|writing| writing.revoke_key(id, by))
     }
 
     /// The org with this id.
@@ -394,17 +318,24 @@ impl EmbeddedStore {
     /// One transaction: what `change` checks is what it writes upon, and an error of it leaves nothing behind.
     fn write<T>(
         &self,
-        change: impl FnOnce(&mut Writing<'_, FileTables<'_>>) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
+        _: Partition,
+        _: Needs,
+        by: &By,
+        mut change: impl FnMut(&mut Writing<'_, FileTables<'_>>) -> Result<T, StoreError>,
+    ) -> Result<Done<T>, StoreError> {
         let mut transaction = self.database.begin_write()?;
         transaction.set_durability(Durability::Immediate)?;
-        let (outcome, revision) = {
+        let (value, audit, written) = {
             let mut tables = FileTables::open(&transaction, &self.sealer)?;
-            let mut writing = Writing::new(&mut tables, &self.fingerprinter, self.limits, now());
-            (change(&mut writing)?, tables.finish()?)
+            let (fingerprinter, limits) = (&self.fingerprinter, self.limits);
+            let mut writing = Writing::new(&mut tables, fingerprinter, limits, now(), by);
+            let value = change(&mut writing)?;
+            (value, writing.logged(), tables.finish()?)
         };
-        match revision {
-            Some(revision) => {
+        match written {
+            Written::Nothing => transaction.abort()?,
+            Written::Beside => transaction.commit()?,
+            Written::Records(revision) => {
                 transaction.commit()?;
                 self.latest.send_if_modified(|latest| {
                     let newer = *latest < revision;
@@ -412,11 +343,12 @@ impl EmbeddedStore {
                     newer
                 });
             }
-            None => transaction.abort()?,
         }
-        Ok(outcome)
+        Ok(Done { value, audit })
     }
 }
+
+operations_of!(EmbeddedStore);
 
 impl std::fmt::Debug for EmbeddedStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -5,12 +5,13 @@ use redb::{ReadableTable, Table, WriteTransaction};
 use uuid::Uuid;
 
 use super::file::{
-    CHANGES, CHANGES_KEPT, KEY_BY_FINGERPRINT, KEYS, KEYS_OF_ORG, META, META_REVISION, NAMES, ORGS,
-    USERS, load, revision_of,
+    AUDIT, CHANGES, CHANGES_KEPT, KEY_BY_FINGERPRINT, KEYS, KEYS_OF_ORG, META, META_REVISION,
+    NAMES, ORGS, PAPERS, USERS, all, load, revision_of,
 };
 use crate::keys::keyring::Sealer;
-use crate::keys::{Fingerprint, Key, KeyId, Org, OrgId, Record, Revision, User, UserId};
+use crate::keys::{Fingerprint, Key, KeyId, Org, OrgId, Partition, Record, Revision, User, UserId};
 use crate::store::StoreError;
+use crate::store::papers::PaperId;
 use crate::store::seal::seal;
 use crate::store::tables::{NameSpace, Tables};
 
@@ -26,9 +27,22 @@ pub(super) struct FileTables<'t> {
     keys_of_org: Table<'t, [u8; 32], ()>,
     names: Table<'t, &'static [u8], [u8; 16]>,
     changes: Table<'t, u64, &'static [u8]>,
+    papers: Table<'t, &'static [u8], &'static [u8]>,
+    audit: Table<'t, (u8, u64), &'static [u8]>,
     sealer: &'t Sealer,
     before: Revision,
     revision: Revision,
+    writes_beside: bool,
+}
+
+/// What a transaction has written.
+pub(super) enum Written {
+    /// Nothing.
+    Nothing,
+    /// No record, but papers or entries of the log.
+    Beside,
+    /// Records, up to this revision.
+    Records(Revision),
 }
 
 impl<'t> FileTables<'t> {
@@ -47,20 +61,39 @@ impl<'t> FileTables<'t> {
             keys_of_org: transaction.open_table(KEYS_OF_ORG)?,
             names: transaction.open_table(NAMES)?,
             changes: transaction.open_table(CHANGES)?,
+            papers: transaction.open_table(PAPERS)?,
+            audit: transaction.open_table(AUDIT)?,
             sealer,
             before: revision,
             revision,
+            writes_beside: false,
         })
     }
 
-    /// Writes the revision. `None` when nothing was changed.
-    pub(super) fn finish(mut self) -> Result<Option<Revision>, StoreError> {
+    /// Writes the revision, and says what else was written.
+    pub(super) fn finish(mut self) -> Result<Written, StoreError> {
         if self.revision == self.before {
-            return Ok(None);
+            return Ok(match self.writes_beside {
+                true => Written::Beside,
+                false => Written::Nothing,
+            });
         }
         self.meta
             .insert(META_REVISION, self.revision.0.to_be_bytes().as_slice())?;
-        Ok(Some(self.revision))
+        Ok(Written::Records(self.revision))
+    }
+
+    /// Writes a paper of another file as it is sealed there, unless there is one.
+    pub(super) fn adopt_paper(
+        &mut self,
+        partition: Partition,
+        id: &[u8],
+        sealed: &[u8],
+    ) -> Result<(), StoreError> {
+        self.papers
+            .insert(paper_index(partition, id).as_slice(), sealed)?;
+        self.writes_beside = true;
+        Ok(())
     }
 
     /// Writes a record of another file as it is sealed there, without a change of its own.
@@ -172,6 +205,72 @@ impl Tables for FileTables<'_> {
         }
         Ok(())
     }
+
+    fn users_of(&mut self, org: OrgId) -> Result<Vec<User>, StoreError> {
+        let mut users: Vec<User> = all(&self.users, self.sealer)?;
+        users.retain(|user| user.org == org);
+        Ok(users)
+    }
+
+    fn sealer(&self) -> Sealer {
+        self.sealer.clone()
+    }
+
+    fn paper(&mut self, partition: Partition, id: &PaperId) -> Result<Option<Vec<u8>>, StoreError> {
+        let held = self
+            .papers
+            .get(paper_index(partition, &id.bytes()).as_slice())?;
+        Ok(held.map(|sealed| sealed.value().to_vec()))
+    }
+
+    fn put_paper(
+        &mut self,
+        partition: Partition,
+        id: &PaperId,
+        sealed: Option<Vec<u8>>,
+    ) -> Result<(), StoreError> {
+        let index = paper_index(partition, &id.bytes());
+        match sealed {
+            Some(sealed) => self.papers.insert(index.as_slice(), sealed.as_slice())?,
+            None => self.papers.remove(index.as_slice())?,
+        };
+        self.writes_beside = true;
+        Ok(())
+    }
+
+    fn entries_len(&mut self, partition: Partition) -> Result<u64, StoreError> {
+        entries_len(&self.audit, partition)
+    }
+
+    fn add_entry(&mut self, partition: Partition, sealed: Vec<u8>) -> Result<(), StoreError> {
+        let number = self.entries_len(partition)?;
+        self.audit
+            .insert((audit_index(partition), number), sealed.as_slice())?;
+        self.writes_beside = true;
+        Ok(())
+    }
+}
+
+/// How many entries a partition's log has: one more than the number of the last.
+pub(super) fn entries_len(
+    audit: &impl ReadableTable<(u8, u64), &'static [u8]>,
+    partition: Partition,
+) -> Result<u64, StoreError> {
+    let index = audit_index(partition);
+    let last = audit.range((index, 0)..=(index, u64::MAX))?.next_back();
+    Ok(match last.transpose()? {
+        Some((place, _)) => place.value().1.saturating_add(1),
+        None => 0,
+    })
+}
+
+pub(super) fn audit_index(partition: Partition) -> u8 {
+    u8::try_from(partition.index()).unwrap_or(u8::MAX)
+}
+
+/// The entry in the table of papers.
+pub(super) fn paper_index(partition: Partition, id: &[u8]) -> Vec<u8> {
+    [&[audit_index(partition)], id].concat()
 }
 
 /// The entry in the index of names: what has it, within what, the name. All ids of one space have one length, so no name

@@ -1,16 +1,19 @@
 -- One step of one partition: checks that everything its writer has read is still so, and that the revision grows, and
--- then writes records, indexes, digests and changes; or writes nothing and says why.
+-- then writes records, indexes, digests, changes, papers and entries of the log; or writes nothing and says why.
 --
--- Every writer moves `last`. So `last` being what the writer has seen says that whatever it read since is unchanged.
+-- Every writer of records moves `last`. So `last` being what the writer has seen says that every record and index it read
+-- since is unchanged. Papers and the log can be written without a record, and are compared by themselves.
 -- A script that fails half-way keeps what it has written. So all that can fail is looked at first.
 --
 -- A stream takes no number that is not above all it ever had. One that somebody has led far ahead is junk: it begins anew,
 -- and whoever had not read it to its end sees by the revision before the next change that something is missing.
 --
--- KEYS: meta, digest, changes, and those that records and indexes refer to by number.
+-- KEYS: meta, digest, changes, audit, papers, and those that records and indexes refer to by number.
 -- ARGV: identity; last as it is; the revision that the first change follows; one that is known to be ours; how far ahead
 --       of the time in µs others may be; changes kept; deadline in ms or ''; how many changes, of each: revision, sealed;
 --       how many records, of each: key, field, sealed before or '', sealed, bucket, change of the digest;
+--       how many papers, of each: field, sealed before or '' or '*' for whatever it is, sealed or '' to take it away;
+--       how many entries the log has, how many are added, of each: sealed;
 --       then indexes, of each: 'set' | 'unset' | 'clear', key, field, value.
 local at = 0
 local function take()
@@ -18,13 +21,13 @@ local function take()
   return ARGV[at]
 end
 
-local meta, digest, stream = KEYS[1], KEYS[2], KEYS[3]
+local meta, digest, stream, audit, papers = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local identity, last, follows, proven, ahead = take(), take(), take(), take(), take()
 local kept, deadline = take(), take()
 
 for number, key in ipairs(KEYS) do
   local wanted = 'hash'
-  if number == 3 then wanted = 'stream' end
+  if number == 3 then wanted = 'stream' elseif number == 4 then wanted = 'list' end
   local found = redis.call('TYPE', key).ok
   if found ~= wanted and found ~= 'none' then return {'wrong_type', key, found} end
 end
@@ -38,11 +41,33 @@ for _ = 1, tonumber(take()) do
   changes[#changes + 1] = {revision = take(), sealed = take()}
 end
 
--- The answer to an earlier sending of the same may have been lost. Its first change tells.
-for _, entry in ipairs(redis.call('XRANGE', stream, changes[1].revision .. '-0', changes[1].revision .. '-0')) do
-  for i = 1, #entry[2], 2 do
-    if entry[2][i] == 'r' and entry[2][i + 1] == changes[1].sealed then return {'done'} end
+local records, new = {}, 0
+for _ = 1, tonumber(take()) do
+  records[#records + 1] = {
+    key = KEYS[tonumber(take())], field = take(), before = take(), sealed = take(), bucket = take(), term = take()
+  }
+end
+local slips = {}
+for _ = 1, tonumber(take()) do slips[#slips + 1] = {field = take(), before = take(), sealed = take()} end
+local logged, entries = tonumber(take()), {}
+for _ = 1, tonumber(take()) do entries[#entries + 1] = take() end
+
+-- The answer to an earlier sending of the same may have been lost. Its first change tells, or its first entry, or that
+-- every paper is what it is to become.
+if changes[1] then
+  for _, entry in ipairs(redis.call('XRANGE', stream, changes[1].revision .. '-0', changes[1].revision .. '-0')) do
+    for i = 1, #entry[2], 2 do
+      if entry[2][i] == 'r' and entry[2][i + 1] == changes[1].sealed then return {'done'} end
+    end
   end
+elseif entries[1] then
+  if redis.call('LINDEX', audit, logged) == entries[1] then return {'done'} end
+else
+  local all = true
+  for _, slip in ipairs(slips) do
+    all = all and (redis.call('HGET', papers, slip.field) or '') == slip.sealed
+  end
+  if all then return {'done'} end
 end
 
 if (head[2] or '') ~= last then return {'conflict', head[2] or ''} end
@@ -53,7 +78,7 @@ for _, change in ipairs(changes) do
   before = revision
 end
 local time, is_junk = redis.call('TIME'), false
-if redis.call('EXISTS', stream) == 1 then
+if changes[1] and redis.call('EXISTS', stream) == 1 then
   local about = redis.call('XINFO', 'STREAM', stream)
   for i = 1, #about, 2 do
     if about[i] == 'last-generated-id' then
@@ -70,16 +95,17 @@ if deadline ~= '' then
   if time[1] * 1000 + math.floor(time[2] / 1000) > tonumber(deadline) then return {'late'} end
 end
 
-local records, new = {}, 0
-for _ = 1, tonumber(take()) do
-  local record = {
-    key = KEYS[tonumber(take())], field = take(), before = take(), sealed = take(), bucket = take(), term = take()
-  }
+for _, record in ipairs(records) do
   local held = redis.call('HGET', record.key, record.field)
   if (held or '') ~= record.before then return {'conflict', last} end
   if not held then new = new + 1 end
-  records[#records + 1] = record
 end
+for _, slip in ipairs(slips) do
+  if slip.before ~= '*' and (redis.call('HGET', papers, slip.field) or '') ~= slip.before then
+    return {'conflict', last}
+  end
+end
+if entries[1] and redis.call('LLEN', audit) ~= logged then return {'conflict', last} end
 
 -- From here on nothing fails but the first write, when the server takes none.
 local previous = follows
@@ -88,7 +114,17 @@ for _, change in ipairs(changes) do
   redis.call('XADD', stream, 'MAXLEN', '~', kept, change.revision .. '-0', 'p', previous, 'r', change.sealed)
   previous = change.revision
 end
-redis.call('HSET', meta, 'last', previous, 'count', string.format('%.0f', (tonumber(head[3]) or 0) + new))
+if changes[1] then
+  redis.call('HSET', meta, 'last', previous, 'count', string.format('%.0f', (tonumber(head[3]) or 0) + new))
+end
+for _, slip in ipairs(slips) do
+  if slip.sealed == '' then
+    redis.call('HDEL', papers, slip.field)
+  else
+    redis.call('HSET', papers, slip.field, slip.sealed)
+  end
+end
+for _, entry in ipairs(entries) do redis.call('RPUSH', audit, entry) end
 
 local function xor(field, term)
   local held, bytes = redis.call('HGET', digest, field), {}

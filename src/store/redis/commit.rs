@@ -8,9 +8,10 @@ use super::claims::{Claimed, claim, release};
 use super::layout::{META_IDENTITY, META_LAST};
 use super::scripts::COMMIT;
 use super::transaction::{Commit, Transaction};
+use crate::keys::audit::By;
 use crate::keys::{Partition, Revision, Timestamp};
-use crate::store::StoreError;
 use crate::store::writing::Writing;
+use crate::store::{Done, Needs, StoreError};
 
 /// How long an operation is tried: until it is known what came of it, and while other writers are quicker.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -29,15 +30,21 @@ impl RedisStore {
     pub(super) fn write<'s, T>(
         &'s self,
         partition: Partition,
+        needs: Needs,
+        by: &By,
         mut change: impl FnMut(&mut Writing<'_, Transaction<'s>>) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
+    ) -> Result<Done<T>, StoreError> {
+        if needs == Needs::Whole {
+            self.whole(partition)?;
+        }
         self.change(partition, |tables| {
-            change(&mut Writing::new(
-                tables,
-                &self.fingerprinter,
-                self.limits,
-                now(),
-            ))
+            let (fingerprinter, limits) = (&self.fingerprinter, self.limits);
+            let mut writing = Writing::new(tables, fingerprinter, limits, now(), by);
+            let value = change(&mut writing)?;
+            Ok(Done {
+                value,
+                audit: writing.logged(),
+            })
         })
     }
 
@@ -101,7 +108,11 @@ impl RedisStore {
         }
         let outcome = self.send(commit, &commit.arguments(deadline), until);
         match &outcome {
-            Ok(Outcome::Done) => self.note_proven(commit.partition, commit.last),
+            Ok(Outcome::Done) => {
+                if let Some(last) = commit.last {
+                    self.note_proven(commit.partition, last);
+                }
+            }
             // It may be in force, and then the claims are its.
             Err(StoreError::Unresolved { .. }) => {}
             Ok(Outcome::Again) | Err(_) => self.give_back(&claimed),

@@ -16,13 +16,15 @@
 //! | `{keygate:7}:changes` | stream | the changes; the id is the revision |
 //! | `{keygate:7}:nodes` | hash | node id, to the report of that node |
 //! | `{keygate:7}:usage` | hash | key id, to when it was last used and how often |
+//! | `{keygate:7}:audit` | list | the entries of the audit log, sealed |
+//! | `{keygate:7}:papers` | hash | kind byte and id, to the sealed password, link, session, answer, or head of the log |
 
 use crate::keys::{Fingerprint, KeyKind, OrgId, PARTITIONS, Partition, RecordKind};
 use crate::store::seal::{BUCKETS, bucket_of};
 use crate::store::tables::NameSpace;
 
 /// Raised by a change that older versions cannot read.
-pub(super) const LAYOUT: u32 = 1;
+pub(super) const LAYOUT: u32 = 2;
 
 /// The fields of meta.
 pub(super) const META_LAYOUT: &str = "layout";
@@ -113,6 +115,14 @@ impl Layout {
 
     pub(super) fn usage(&self, partition: Partition) -> String {
         self.key(partition, "usage")
+    }
+
+    pub(super) fn audit(&self, partition: Partition) -> String {
+        self.key(partition, "audit")
+    }
+
+    pub(super) fn papers(&self, partition: Partition) -> String {
+        self.key(partition, "papers")
     }
 
     pub(super) fn bucket(&self, partition: Partition, bucket: usize) -> String {

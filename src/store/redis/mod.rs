@@ -12,6 +12,7 @@ mod held_names;
 mod info;
 pub mod inspect;
 mod layout;
+mod log;
 mod look_up;
 mod make;
 mod masters;
@@ -41,15 +42,12 @@ use self::revisions::AHEAD_MAX_US;
 use self::rings::Rings;
 use crate::config::Redis;
 use crate::keys::keyring::{Keyring, Sealer};
-use crate::keys::rules::{Limits, Name};
+use crate::keys::rules::Limits;
 use crate::keys::secret::{Fingerprinter, RootKey};
-use crate::keys::{
-    Actor, Key, KeyId, KeyKind, Org, OrgId, PARTITIONS, Partition, Revision, Role, Secret, Slot,
-    User, UserId,
-};
+use crate::keys::{PARTITIONS, Partition, Revision};
+use crate::store::StoreError;
+use crate::store::operations::operations_of;
 use crate::store::rings::ring_of;
-use crate::store::writing::FirstSecrets;
-use crate::store::{Founded, Issued, NewKey, NewKeyOf, NewUser, StoreError};
 
 /// What a store is connected to for.
 pub enum Purpose {
@@ -194,103 +192,6 @@ impl RedisStore {
         Ok(())
     }
 
-    /// Makes an org together with its first API key, so that an org has at least one at any time.
-    ///
-    /// # Errors
-    /// [`StoreError::Refused`] when a rule says no.
-    pub fn create_org(&self, name: Name, by: Actor) -> Result<(Org, Issued), StoreError> {
-        let secret = Secret::generate(KeyKind::ApiKey)?;
-        let partition = Slot::of_org_name(name.as_str()).partition();
-        self.whole(partition)?;
-        let (org, key) = self.write(partition, |writing| writing.create_org(&name, &secret, by))?;
-        Ok((org, Issued { key, secret }))
-    }
-
-    /// Makes an org, its first user (an admin), its first API key and the user's first application key, or nothing.
-    ///
-    /// # Errors
-    /// [`StoreError::Refused`] when a rule says no.
-    pub fn found(&self, org: Name, handle: Name, by: Actor) -> Result<Founded, StoreError> {
-        let secrets = FirstSecrets::generate()?;
-        let partition = Slot::of_org_name(org.as_str()).partition();
-        self.whole(partition)?;
-        let (org, user, api_key, application_key) = self.write(partition, |writing| {
-            writing.found(&org, &handle, &secrets, by)
-        })?;
-        Ok(Founded::of(org, user, api_key, application_key, secrets))
-    }
-
-    /// Disables or enables an org.
-    ///
-    /// # Errors
-    /// [`StoreError::Refused`] when there is no such org.
-    pub fn set_org_disabled(&self, id: OrgId, disabled: bool) -> Result<Org, StoreError> {
-        self.write(id.partition(), |writing| {
-            writing.set_org_disabled(id, disabled)
-        })
-    }
-
-    /// Makes a user.
-    ///
-    /// # Errors
-    /// [`StoreError::Refused`] when a rule says no.
-    pub fn create_user(&self, user: NewUser) -> Result<User, StoreError> {
-        self.whole(user.org.partition())?;
-        self.write(user.org.partition(), |writing| writing.create_user(&user))
-    }
-
-    /// Makes a service account. Its handle is its id.
-    ///
-    /// # Errors
-    /// [`StoreError::Refused`] when a rule says no.
-    pub fn create_service_account(
-        &self,
-        org: OrgId,
-        name: Name,
-        role: Role,
-    ) -> Result<User, StoreError> {
-        self.whole(org.partition())?;
-        self.write(org.partition(), |writing| {
-            writing.create_service_account(org, &name, role)
-        })
-    }
-
-    /// Disables a user, which revokes all their application keys for good; or enables them, which revives none.
-    ///
-    /// # Errors
-    /// [`StoreError::Refused`] when there is no such user.
-    pub fn set_user_disabled(&self, id: UserId, disabled: bool) -> Result<User, StoreError> {
-        self.write(id.partition(), |writing| {
-            writing.set_user_disabled(id, disabled)
-        })
-    }
-
-    /// Makes a key.
-    ///
-    /// # Errors
-    /// [`StoreError::Refused`] when a rule says no.
-    pub fn create_key(&self, mut new: NewKey) -> Result<Issued, StoreError> {
-        let secret = match new.secret.take() {
-            Some(secret) => secret,
-            None => Secret::generate(new.of.kind())?,
-        };
-        let partition = match &new.of {
-            NewKeyOf::ApiKey { org, .. } | NewKeyOf::ClientToken { org, .. } => org.partition(),
-            NewKeyOf::ApplicationKey { owner, .. } => owner.partition(),
-        };
-        self.whole(partition)?;
-        let key = self.write(partition, |writing| writing.create_key(&new, &secret))?;
-        Ok(Issued { key, secret })
-    }
-
-    /// Revokes a key.
-    ///
-    /// # Errors
-    /// [`StoreError::Refused`] when a rule says no.
-    pub fn revoke_key(&self, id: KeyId, by: Actor) -> Result<Key, StoreError> {
-        self.write(id.partition(), |writing| writing.revoke_key(id, by))
-    }
-
     fn layout(&self) -> &Layout {
         self.servers.layout()
     }
@@ -305,6 +206,8 @@ impl RedisStore {
         Revision(proven.map_or(0, |proven| proven.load(Ordering::Acquire)))
     }
 }
+
+operations_of!(RedisStore);
 
 impl std::fmt::Debug for RedisStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

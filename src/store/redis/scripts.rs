@@ -25,6 +25,7 @@ scripts! {
     FINISH = "finish.lua";
     PROBE = "probe.lua";
     USAGE = "usage.lua";
+    ENTRIES = "entries.lua";
 }
 
 /// The arguments of a script, each of them bytes.

@@ -6,14 +6,17 @@ use std::collections::{BTreeMap, HashMap};
 use super::RedisStore;
 use super::claims::is_claimed;
 use super::layout::{Field, Layout, field};
-use super::records::{Read, read};
+use super::records::{Raw, Read, read};
 use super::revisions::{AHEAD_MAX_US, Footing};
 use super::scripts::Arguments;
+use crate::keys::keyring::Sealer;
 use crate::keys::{
     Fingerprint, Key, KeyId, Org, OrgId, Partition, Record, RecordKind, Revision, User, UserId,
     UserKind,
 };
 use crate::store::StoreError;
+use crate::store::log::LogSource as _;
+use crate::store::papers::PaperId;
 use crate::store::seal::{bucket_of, seal, term};
 use crate::store::tables::{NameSpace, Tables};
 
@@ -50,12 +53,25 @@ pub(super) struct Transaction<'s> {
     changes: Vec<(u64, Vec<u8>)>,
     names: BTreeMap<String, Names>,
     claims: Vec<(Fingerprint, KeyId)>,
+    papers: BTreeMap<Vec<u8>, Paper>,
+    /// How many entries the log has in Redis, once that was asked.
+    entries_len: Option<u64>,
+    entries: Vec<Vec<u8>>,
+}
+
+/// A paper that the transaction has touched.
+struct Paper {
+    /// What is in Redis. `Raw::TooLong` is none of ours, and written over whatever it is by then.
+    before: Raw,
+    /// What is there after this transaction; `None` where it is left alone.
+    after: Option<Option<Vec<u8>>>,
 }
 
 /// What the commit script is to do, ready to be sent as often as it takes to hear of it.
 pub(super) struct Commit {
     pub(super) partition: Partition,
-    pub(super) last: Revision,
+    /// The last change, if there is one.
+    pub(super) last: Option<Revision>,
     pub(super) claims: Vec<(Fingerprint, KeyId)>,
     keys: Vec<String>,
     before_deadline: Arguments,
@@ -97,6 +113,9 @@ impl<'s> Transaction<'s> {
             changes: Vec::new(),
             names: BTreeMap::new(),
             claims: Vec::new(),
+            papers: BTreeMap::new(),
+            entries_len: None,
+            entries: Vec::new(),
         })
     }
 
@@ -108,12 +127,22 @@ impl<'s> Transaction<'s> {
 
     /// What to commit, or `None` when nothing was written.
     pub(super) fn finish(self) -> Option<Commit> {
-        let last = Revision(self.changes.last()?.0);
+        let last = self.changes.last().map(|(revision, _)| Revision(*revision));
+        let papers: Vec<_> = self
+            .papers
+            .iter()
+            .filter_map(|(id, paper)| Some((id, &paper.before, paper.after.as_ref()?)))
+            .collect();
+        if last.is_none() && papers.is_empty() && self.entries.is_empty() {
+            return None;
+        }
         let layout = self.store.layout();
         let mut keys = Keys(vec![
             layout.meta(self.partition),
             layout.digest(self.partition),
             layout.changes(self.partition),
+            layout.audit(self.partition),
+            layout.papers(self.partition),
         ]);
         let mut before = Arguments::default();
         before.push(self.store.identity.to_string());
@@ -139,6 +168,21 @@ impl<'s> Transaction<'s> {
             after.push(&written.sealed);
             after.push_number(bucket_of(id));
             after.push((old ^ term(kind, id, written.record.revision())).to_be_bytes());
+        }
+        after.push_number(papers.len());
+        for (id, before, paper) in papers {
+            after.push(id);
+            match before {
+                Raw::Nothing => after.push(""),
+                Raw::Bytes(sealed) => after.push(sealed),
+                Raw::TooLong(_) => after.push("*"),
+            }
+            after.push(paper.as_deref().unwrap_or_default());
+        }
+        after.push_number(self.entries_len.unwrap_or(0));
+        after.push_number(self.entries.len());
+        for sealed in &self.entries {
+            after.push(sealed);
         }
         for (key, names) in &self.names {
             let number = keys.number(key.clone());
@@ -215,6 +259,30 @@ impl<'s> Transaction<'s> {
             }
         }
         Ok(active)
+    }
+
+    /// A transaction is one of one partition.
+    fn only(&self, partition: Partition) -> Result<(), StoreError> {
+        if partition == self.partition {
+            return Ok(());
+        }
+        Err(StoreError::Damaged {
+            what: "operation",
+            why: format!("it is of the partitions {partition} and {}", self.partition),
+        })
+    }
+
+    fn paper_at(&mut self, partition: Partition, id: &PaperId) -> Result<&mut Paper, StoreError> {
+        self.only(partition)?;
+        let id = id.bytes();
+        let before = match self.papers.contains_key(&id) {
+            true => Raw::Nothing,
+            false => self.store.raw_paper(partition, &id)?,
+        };
+        Ok(self.papers.entry(id).or_insert(Paper {
+            before,
+            after: None,
+        }))
     }
 
     fn names(&mut self, space: NameSpace) -> (&'s RedisStore, String, &mut Names) {
@@ -406,6 +474,50 @@ impl Tables for Transaction<'_> {
             record,
         };
         self.written.insert(field(kind, id), written);
+        Ok(())
+    }
+
+    fn users_of(&mut self, org: OrgId) -> Result<Vec<User>, StoreError> {
+        self.store.users_of(org)
+    }
+
+    fn sealer(&self) -> Sealer {
+        self.store.sealer()
+    }
+
+    fn paper(&mut self, partition: Partition, id: &PaperId) -> Result<Option<Vec<u8>>, StoreError> {
+        let paper = self.paper_at(partition, id)?;
+        Ok(match (&paper.after, &paper.before) {
+            (Some(after), _) => after.clone(),
+            (None, Raw::Bytes(sealed)) => Some(sealed.clone()),
+            // Bytes that nothing of ours is.
+            (None, Raw::TooLong(_)) => Some(Vec::new()),
+            (None, Raw::Nothing) => None,
+        })
+    }
+
+    fn put_paper(
+        &mut self,
+        partition: Partition,
+        id: &PaperId,
+        sealed: Option<Vec<u8>>,
+    ) -> Result<(), StoreError> {
+        self.paper_at(partition, id)?.after = Some(sealed);
+        Ok(())
+    }
+
+    fn entries_len(&mut self, partition: Partition) -> Result<u64, StoreError> {
+        self.only(partition)?;
+        let stored = match self.entries_len {
+            Some(stored) => stored,
+            None => *self.entries_len.insert(self.store.entries_len(partition)?),
+        };
+        Ok(stored + self.entries.len() as u64)
+    }
+
+    fn add_entry(&mut self, partition: Partition, sealed: Vec<u8>) -> Result<(), StoreError> {
+        self.entries_len(partition)?;
+        self.entries.push(sealed);
         Ok(())
     }
 }

@@ -327,7 +327,7 @@ mod tests {
     use super::super::follower::Follower;
     use super::super::loading::{Loaded, Refused};
     use super::*;
-    use crate::keys::{Actor, Key, KeyKind, Org, Revocation, samples};
+    use crate::keys::{Actor, Deed, Key, KeyKind, Org, samples};
     use crate::store::seal::seal;
     use crate::telemetry::SyncCounters;
 
@@ -335,7 +335,7 @@ mod tests {
 
     fn revoked(mut key: Key, revision: u64) -> Key {
         key.revision = Revision(revision);
-        key.revoked = Some(Revocation {
+        key.revoked = Some(Deed {
             at: Timestamp(1),
             by: Actor::Operator,
         });

@@ -14,7 +14,7 @@ use super::follower::Follower;
 use super::heard::{Ask, Entry, Heard, Probed, Stored, Tail};
 use crate::keys::keyring::{Keyring, Sealer};
 use crate::keys::{
-    Actor, Key, KeyKind, KeyTable, Org, Partition, Record, Revision, Revocation, Timestamp, samples,
+    Actor, Deed, Key, KeyKind, KeyTable, Org, Partition, Record, Revision, Timestamp, samples,
 };
 use crate::store::seal::{BUCKETS, Unsealed, bucket_of, seal, term};
 use crate::telemetry::SyncCounters;
@@ -177,7 +177,7 @@ impl World {
 
 fn revoked(mut key: Key, revision: u64) -> Key {
     key.revision = Revision(revision);
-    key.revoked = Some(Revocation {
+    key.revoked = Some(Deed {
         at: Timestamp(1),
         by: Actor::Operator,
     });

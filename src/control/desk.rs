@@ -1,0 +1,107 @@
+//! The control listener: what the pages and the key management API share, and how both are served. Who somebody is is found
+//! out in each of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::error_handling::HandleErrorLayer;
+use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
+use tokio::net::TcpListener;
+use tower::ServiceBuilder;
+use tower::limit::GlobalConcurrencyLimitLayer;
+
+use super::{KeyService, api, page};
+use crate::config::{Config, Control, SecretValue};
+use crate::drain::Signal;
+use crate::keys::KeyTable;
+use crate::keys::policy::Staleness;
+use crate::keys::secret::LateFingerprinter;
+
+/// The header by which the proxy of this process proves that a request comes through it.
+pub const RELAY: &str = "x-keygate-relay";
+
+/// The largest request: the longest names and 128 scopes fit many times.
+const BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// Requests at a time; more of them wait.
+const REQUESTS_AT_ONCE: usize = 64;
+
+/// A request that takes longer is given up. What it asked for may still happen.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(40);
+
+/// How often papers that are too old are taken away.
+const FORGET_EVERY: Duration = Duration::from_hours(1);
+
+/// What the pages and the API share.
+pub struct Desk {
+    /// The operations.
+    pub service: KeyService,
+    /// The keys, for callers that prove who they are by a pair.
+    pub table: Arc<KeyTable>,
+    /// How a secret is looked up.
+    pub fingerprinter: Arc<LateFingerprinter>,
+    /// How old the table may be.
+    pub staleness: Staleness,
+    /// The configuration of this listener.
+    pub config: Control,
+    /// What the value of [`RELAY`] must be.
+    pub relay: SecretValue,
+}
+
+impl Desk {
+    /// From the parts that the program has.
+    pub fn new(
+        service: KeyService,
+        table: Arc<KeyTable>,
+        fingerprinter: Arc<LateFingerprinter>,
+        config: &Config,
+        relay: SecretValue,
+    ) -> Self {
+        Self {
+            service,
+            table,
+            fingerprinter,
+            staleness: Staleness {
+                fresh_within: config.view.fresh_within,
+                serve_for_intake: config.view.serve_stale_for_intake,
+                serve_for_api: config.view.serve_stale_for_api,
+            },
+            config: config.control.clone(),
+            relay,
+        }
+    }
+}
+
+/// Serves until `drain` is ordered.
+pub async fn serve(listener: TcpListener, desk: Desk, mut drain: Signal) {
+    let desk = Arc::new(desk);
+    let bounds = ServiceBuilder::new()
+        .layer(HandleErrorLayer::new(|_| async {
+            StatusCode::GATEWAY_TIMEOUT
+        }))
+        .timeout(REQUEST_TIMEOUT)
+        .layer(GlobalConcurrencyLimitLayer::new(REQUESTS_AT_ONCE));
+    let router = Router::new()
+        .merge(api::router())
+        .merge(page::router())
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(bounds)
+        .with_state(Arc::clone(&desk))
+        .into_make_service_with_connect_info::<std::net::SocketAddr>();
+    let serving = axum::serve(listener, router);
+    let forgetting = async {
+        loop {
+            tokio::time::sleep(FORGET_EVERY.mul_f64(0.5 + fastrand::f64())).await;
+            let store = Arc::clone(desk.service.store());
+            // What could not be taken away now is the next time.
+            let _ = tokio::task::spawn_blocking(move || store.forget_expired()).await;
+        }
+    };
+    tokio::select! {
+        served = async { serving.await } => { let _ = served; }
+        () = forgetting => {}
+        () = drain.ordered() => {}
+    }
+}

@@ -1,0 +1,12 @@
+//! The pages "Integrations -> APIs", for people: plain HTML forms onto the operations.
+
+use std::sync::Arc;
+
+use axum::Router;
+
+use super::desk::Desk;
+
+/// Their routes.
+pub fn router() -> Router<Arc<Desk>> {
+    Router::new()
+}
