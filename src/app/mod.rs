@@ -1,6 +1,8 @@
 //! The program put together from its configuration: what is started, in which order, and how it ends. The only file that
 //! knows every part. Every task and thread has its line here.
 
+pub mod explain;
+
 use std::fs::DirBuilder;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -13,9 +15,11 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+use self::explain::Explainer;
 use crate::admin;
 use crate::config::{self, Config, SecretValue};
 use crate::control::desk::{self, Desk};
+use crate::control::explain::{Explain, Question};
 use crate::control::socket::ControlSocket;
 use crate::control::{KeyService, Pages, Restore};
 use crate::drain::{self, Signal, Trigger};
@@ -226,6 +230,11 @@ impl App {
             &requests_end,
         )?;
 
+        let upstreams = proxy::check(with_control)?;
+        let explainer =
+            Explainer::serving(Arc::clone(&proxy.shared), upstreams, Arc::clone(&store));
+        let keys = keys.explaining(Explain::by(move |question| explainer.explain(question)));
+
         let (service, socket_ends) = (keys.clone(), ends());
         let socket = tokio::spawn(async move {
             if let Err(error) = socket.serve(service, socket_ends).await {
@@ -327,6 +336,25 @@ async fn bind_control(config: &Config) -> Result<Option<(TcpListener, SocketAddr
     let listener = TcpListener::bind(control.address).await.map_err(bind)?;
     let address = listener.local_addr().map_err(bind)?;
     Ok(Some((listener, address)))
+}
+
+/// The operations on a store while no server of it runs here.
+pub fn service_alone(config: &Config, store: Arc<Store>) -> KeyService {
+    let control = &config.control;
+    // Port 0 is known once it is bound.
+    let address = (control.is_on() && control.address.port() != 0).then_some(control.address);
+    let (config_of, store_of) = (config.clone(), Arc::clone(&store));
+    let explain = move |question: &Question| {
+        let explainer = Explainer::alone(&config_of, Arc::clone(&store_of));
+        let explainer = explainer.map_err(|why| StoreError::Io {
+            path: "the configuration".into(),
+            error: io::Error::other(why),
+        })?;
+        explainer.explain(question)
+    };
+    KeyService::alone(store)
+        .with_pages(pages(config, address), control.link_lifetime)
+        .explaining(Explain::by(explain))
 }
 
 /// What the operations need to know of the pages.
