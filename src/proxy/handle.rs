@@ -253,7 +253,12 @@ fn decide(
         &circumstances,
     );
     if let Ok(principal) = &verdict {
-        shared.usage.accepted(principal, circumstances.now);
+        let agent = open
+            .record()
+            .and_then(|record| record.user_agent.as_deref());
+        let agent = agent.unwrap_or_default();
+        let (now, client) = (circumstances.now, identity.client);
+        shared.usage.accepted(principal, now, client, agent);
     }
     open.decided(&verdict, &route.access, circumstances.view, asked.elapsed());
     verdict.map_err(|denial| refusal(denial.reason, route))
