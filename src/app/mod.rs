@@ -2,6 +2,7 @@
 //! knows every part. Every task and thread has its line here.
 
 pub mod explain;
+mod node;
 
 use std::fs::DirBuilder;
 use std::io;
@@ -13,9 +14,9 @@ use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-use uuid::Uuid;
 
 use self::explain::Explainer;
+use self::node::{node_address, node_id, node_name};
 use crate::admin;
 use crate::config::{self, Config, SecretValue};
 use crate::control::desk::{self, Desk};
@@ -461,44 +462,6 @@ async fn start_sync(
         sync,
         counters: Some(counters),
     })
-}
-
-/// What tells this node from every other one, for as long as it has its folder on its host: a node that was killed and is
-/// back is not waited for as if it were two, and a copy of the folder elsewhere is another node.
-fn node_id(folder: &Path) -> Uuid {
-    let file = folder.join("node.id");
-    let place = format!("{} {}", host_name(), folder.display());
-    let known = std::fs::read_to_string(&file).ok().and_then(|text| {
-        let (id, of) = text.trim_end().split_once(' ')?;
-        (of == place).then(|| Uuid::try_parse(id).ok())?
-    });
-    known.unwrap_or_else(|| {
-        let id = Uuid::new_v4();
-        // Where nothing can be written it is another node at the next start.
-        let _ = std::fs::write(&file, format!("{id} {place}\n"));
-        id
-    })
-}
-
-fn host_name() -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    host.trim().to_owned()
-}
-
-/// Where lists of nodes say that this one listens.
-fn node_address(config: &Config) -> String {
-    let address = config.listen.address;
-    if address.ip().is_unspecified() {
-        format!("{}:{}", host_name(), address.port())
-    } else {
-        address.to_string()
-    }
-}
-
-/// What lists of nodes call this one.
-fn node_name(config: &Config) -> String {
-    let configured = config.store.redis.node_name.clone();
-    configured.unwrap_or_else(host_name)
 }
 
 fn sink(config: &Config, records: Records) -> Sink {

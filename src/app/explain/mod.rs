@@ -1,6 +1,7 @@
 //! What would be decided about a request, and why, step by step. It asks the functions that `proxy::handle` asks, in the same
 //! order, and decides nothing itself; `words` has the sentences.
 
+mod told;
 mod words;
 
 use std::cell::RefCell;
@@ -8,30 +9,30 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Uri};
 use zeroize::Zeroizing;
 
+use self::told::Told;
 use crate::config::Config;
-use crate::control::explain::{
-    ExplainedAnswer, ExplainedForward, ExplainedStep, Explanation, Question, Said, StepName,
-};
-use crate::keys::policy::{Asked, Attribution, authorize_shown};
+use crate::control::explain::{ExplainedForward, Explanation, Question, Said, StepName};
+use crate::keys::policy::{Asked, authorize_shown};
 use crate::keys::rules::Refusal as Rule;
 use crate::keys::secret::LateFingerprinter;
 use crate::keys::usage::UsageCounts;
-use crate::keys::{Access, Denial, Key, KeyId, KeyTable, Presented, Principal, Record};
+use crate::keys::{Access, Key, KeyId, KeyTable, Presented, Principal, Record, rules};
 use crate::proxy::credential::{self, Extracted};
 use crate::proxy::handle::{self, Onward};
 use crate::proxy::identity::{self, Identity, X_FORWARDED_FOR};
 use crate::proxy::record::{HIDDEN, decision_word, scrub_path};
-use crate::proxy::reply::{self, No, Refusal};
-use crate::proxy::route::{Family, Route};
+use crate::proxy::reply::{No, Refusal};
+use crate::proxy::route::Route;
 use crate::proxy::target::{Ambiguity, Target};
 use crate::proxy::upstream::{OwnCredential, Upstreams};
 use crate::proxy::worker::Shared;
 use crate::proxy::{forward, open, strict};
+use crate::store::ledger::time_text;
 use crate::store::{Store, StoreError};
 
 /// Explains requests by what a gateway decides by.
@@ -312,19 +313,15 @@ impl Explainer {
             };
             told.say(StepName::Policy, said, words::rule(&step, &facts));
         });
-        for key in [facts.key, facts.application_key.filter(|_| wants_pair)] {
-            if let Some(key) = key
-                && let Some(deed) = key.shadowed
-            {
-                let since = crate::store::ledger::time_text(deed.at);
-                told.note(
-                    StepName::Policy,
-                    format!(
-                        "the {} is shadow-revoked since {since}: it passes, and is marked and counted as one that would not",
-                        crate::keys::rules::of(key.kind).label
-                    ),
-                );
-            }
+        for key in verdict.iter().flat_map(|it| it.attribution().shadowed()) {
+            let since = key.shadowed.map(time_text).unwrap_or_default();
+            told.note(
+                StepName::Policy,
+                format!(
+                    "the {} is shadow-revoked since {since}: the request passes, and is marked and counted as one that would not",
+                    rules::of(key.kind).label
+                ),
+            );
         }
         told.decided(&verdict, &route.access);
         verdict.map_err(|denial| handle::refusal(denial.reason, route))
@@ -414,126 +411,4 @@ fn present(extracted: &mut Extracted<'_>, named: &(Option<Key>, Option<Key>)) {
 
 fn count(query: &str) -> usize {
     query.split('&').filter(|pair| !pair.is_empty()).count()
-}
-
-/// The explanation as it grows.
-#[derive(Default)]
-struct Told {
-    explanation: Explanation,
-    family: Option<Family>,
-    /// The path as it may be shown.
-    shown: String,
-}
-
-impl Told {
-    fn say(&mut self, step: StepName, said: Said, text: impl Into<String>) {
-        let text = text.into();
-        self.explanation
-            .steps
-            .push(ExplainedStep { step, said, text });
-    }
-
-    fn yes(&mut self, step: StepName, text: impl Into<String>) {
-        self.say(step, Said::Yes, text);
-    }
-
-    fn no(&mut self, step: StepName, text: impl Into<String>) {
-        self.say(step, Said::No, text);
-    }
-
-    fn note(&mut self, step: StepName, text: impl Into<String>) {
-        self.say(step, Said::Note, text);
-    }
-
-    fn target(&mut self, method: &Method, target: &Target<'_>) {
-        let method = crate::proxy::record::method_word(method);
-        let mut text = format!("{method} {}", self.shown);
-        match count(&target.query) {
-            0 => {}
-            1 => text.push_str(", with 1 parameter in the query"),
-            count => text.push_str(&format!(", with {count} parameters in the query")),
-        }
-        if target.is_forwarded() {
-            text.push_str(", taken out of ddforward");
-        }
-        self.yes(StepName::Target, text);
-    }
-
-    fn client(&mut self, peer: IpAddr, identity: &Identity) {
-        let client = identity.client;
-        let text = if client == peer.to_canonical() {
-            format!("from {client}")
-        } else {
-            format!("from {client}, by the word of the trusted proxy {peer}")
-        };
-        self.note(StepName::Client, text);
-    }
-
-    fn decided(&mut self, verdict: &Result<Principal, Denial>, access: &Access) {
-        let it = &mut self.explanation;
-        let attribution: &Attribution = match verdict {
-            // As in the record: there was nothing to decide.
-            Ok(_) if matches!(access, Access::Open) => return,
-            Ok(principal) => {
-                it.decision = "allowed".to_owned();
-                principal.attribution()
-            }
-            Err(denial) => {
-                it.decision = decision_word(Some(denial.reason.decision())).to_owned();
-                it.reason = Some(denial.reason.as_str().to_owned());
-                &denial.attribution
-            }
-        };
-        it.key_id = attribution.key.as_ref().map(|key| key.id);
-        it.application_key_id = attribution.application_key.as_ref().map(|key| key.id);
-        if let Some((id, name)) = &attribution.org {
-            (it.org_id, it.org_name) = (Some(*id), Some(name.to_string()));
-        }
-        if let Some((id, name)) = &attribution.user {
-            (it.user_id, it.user_name) = (Some(*id), Some(name.to_string()));
-        }
-    }
-
-    fn refused(&mut self, no: &No, family: Family, asked: &HeaderMap) {
-        let answer = reply::refuse(no.refusal, family, asked, no.because);
-        if self.explanation.decision.is_empty() {
-            self.explanation.reason = no.refusal.fault().map(ToOwned::to_owned);
-        }
-        let text = format!(
-            "refused, as \"{}\" is refused to clients of the family {}",
-            no.refusal.label(),
-            family.as_str()
-        );
-        self.no(StepName::Outcome, text);
-        self.answered(&answer, family, no.refusal.closes(), false);
-    }
-
-    fn answered(
-        &mut self,
-        answer: &http::Response<bytes::Bytes>,
-        family: Family,
-        closes: bool,
-        head_only: bool,
-    ) {
-        let mut headers = answer.headers().clone();
-        if family == Family::Browser {
-            reply::allow_cross_origin(&mut headers);
-        }
-        let shown = headers.iter().map(|(name, value)| {
-            let value = String::from_utf8_lossy(value.as_bytes());
-            (name.to_string(), value.into_owned())
-        });
-        let is_text = headers
-            .get(header::CONTENT_TYPE)
-            .is_some_and(|kind| kind == "application/json");
-        let body = std::str::from_utf8(answer.body()).ok();
-        self.explanation.answer = Some(ExplainedAnswer {
-            status: answer.status().as_u16(),
-            headers: shown.collect(),
-            body: body
-                .filter(|_| is_text && !head_only)
-                .map(ToOwned::to_owned),
-            closes,
-        });
-    }
 }
