@@ -1,6 +1,6 @@
 //! The options of the commands that manage keys, kind by kind. The requests that they become are in `key_requests`.
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
 use super::{Wait, any_of, duration_ms, network, time};
@@ -112,15 +112,14 @@ pub(super) enum YesNo {
 
 /// `rotate`
 #[derive(Args)]
+#[command(group = ArgGroup::new("old").required(true).args(["overlap", "no_overlap"]))]
 pub(super) struct Rotated {
     pub(super) id: String,
     /// Keep the old one valid for so long, as in 24h, so that senders can be moved one by one
     #[arg(
         long,
         value_name = "DURATION",
-        value_parser = duration_ms,
-        required_unless_present = "no_overlap",
-        conflicts_with = "no_overlap"
+        value_parser = duration_ms
     )]
     pub(super) overlap: Option<i64>,
     /// Revoke the old one at once
