@@ -8,9 +8,9 @@ mod audit;
 mod keys;
 mod store;
 
-use super::caller::Standing;
-use super::views::Names;
-use super::{
+use crate::control::caller::Standing;
+use crate::control::views::Names;
+use crate::control::{
     Caller, FoundedView, KeyService, KeyView, OrgView, Request, Response, ServiceError, UserView,
 };
 use crate::keys::audit::AuditId;
