@@ -139,6 +139,17 @@ fn user(store: &dyn Kept, org: &Org, handle: &str) -> User {
         .value
 }
 
+/// One more admin, as an org keeps one.
+fn admin(org: &Org) -> NewUser {
+    NewUser {
+        org: org.id,
+        handle: name("admin@acme.example"),
+        name: None,
+        title: None,
+        role: Role::Admin,
+    }
+}
+
 #[track_caller]
 fn refusal<T: std::fmt::Debug>(outcome: Result<T, StoreError>) -> Refusal {
     match outcome {
@@ -883,6 +894,12 @@ fn the_commands_make_show_and_revoke_keys() {
     let key = run_json(dir, &scoped, "");
     assert_eq!(key["scopes"], serde_json::json!(["metrics_read"]));
     assert_eq!(key["expires_at"], "2999-01-01T00:00:00.000Z");
+    let last = run(dir, &["users", "disable", "ann@acme.example"], "");
+    let refused = "keygate: an org keeps at least one active admin: make somebody else one first\n";
+    assert_eq!(last, (1, String::new(), refused.to_owned()));
+    let another = ["--email", "bob@acme.example", "--role", "admin"];
+    let another = [&["users", "create", "--org", "acme"][..], &another].concat();
+    run_json(dir, &another, "");
     run_json(dir, &["users", "disable", "ann@acme.example"], "");
     let listed = run_json(dir, &["apps", "list", "--owner", "ann@acme.example"], "");
     for key in listed.as_array().unwrap() {
