@@ -6,10 +6,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::RedisStore;
 use super::claims::{Claimed, claim, release};
 use super::layout::{META_IDENTITY, META_LAST};
-use super::scripts::COMMIT;
-use super::transaction::{Commit, Transaction};
+use super::scripts::{Arguments, COMMIT};
+use super::transaction::Transaction;
 use crate::keys::audit::By;
-use crate::keys::{Partition, Revision, Timestamp};
+use crate::keys::{Fingerprint, KeyId, Partition, Revision, Timestamp};
 use crate::store::writing::Writing;
 use crate::store::{Done, Needs, StoreError};
 
@@ -22,6 +22,32 @@ pub(super) enum Outcome {
     Done,
     /// Nothing was written, because something else was: the rules are to be asked again.
     Again,
+}
+
+/// What the commit script is to do, ready to be sent as often as it takes to hear of it.
+pub(super) struct Commit {
+    pub(super) partition: Partition,
+    /// The last change, if there is one.
+    pub(super) last: Option<Revision>,
+    pub(super) claims: Vec<(Fingerprint, KeyId)>,
+    pub(super) keys: Vec<String>,
+    pub(super) before_deadline: Arguments,
+    pub(super) after_deadline: Arguments,
+}
+
+impl Commit {
+    fn keys(&self) -> &[String] {
+        &self.keys
+    }
+
+    /// The arguments; with a deadline, by the clock of Redis, when a claim of a fingerprint has one.
+    fn arguments(&self, deadline_ms: Option<u64>) -> Vec<Vec<u8>> {
+        let deadline = deadline_ms.map(|ms| ms.to_string()).unwrap_or_default();
+        let mut all = self.before_deadline.0.clone();
+        all.push(deadline.into_bytes());
+        all.extend(self.after_deadline.0.iter().cloned());
+        all
+    }
 }
 
 impl RedisStore {
@@ -120,7 +146,7 @@ impl RedisStore {
         outcome
     }
 
-    fn give_back(&self, claimed: &[(crate::keys::Fingerprint, crate::keys::KeyId)]) {
+    fn give_back(&self, claimed: &[(Fingerprint, KeyId)]) {
         for (fingerprint, key) in claimed {
             release(self, fingerprint, *key);
         }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::RedisStore;
 use super::claims::is_claimed;
+use super::commit::Commit;
 use super::layout::{Field, Layout, field};
 use super::records::{Raw, Read, read};
 use super::revisions::{AHEAD_MAX_US, Footing};
@@ -65,32 +66,6 @@ struct Paper {
     before: Raw,
     /// What is there after this transaction; `None` where it is left alone.
     after: Option<Option<Vec<u8>>>,
-}
-
-/// What the commit script is to do, ready to be sent as often as it takes to hear of it.
-pub(super) struct Commit {
-    pub(super) partition: Partition,
-    /// The last change, if there is one.
-    pub(super) last: Option<Revision>,
-    pub(super) claims: Vec<(Fingerprint, KeyId)>,
-    keys: Vec<String>,
-    before_deadline: Arguments,
-    after_deadline: Arguments,
-}
-
-impl Commit {
-    pub(super) fn keys(&self) -> &[String] {
-        &self.keys
-    }
-
-    /// The arguments; with a deadline, by the clock of Redis, when a claim of a fingerprint has one.
-    pub(super) fn arguments(&self, deadline_ms: Option<u64>) -> Vec<Vec<u8>> {
-        let deadline = deadline_ms.map(|ms| ms.to_string()).unwrap_or_default();
-        let mut all = self.before_deadline.0.clone();
-        all.push(deadline.into_bytes());
-        all.extend(self.after_deadline.0.iter().cloned());
-        all
-    }
 }
 
 impl<'s> Transaction<'s> {
