@@ -3,12 +3,15 @@
 
 #[macro_use]
 mod words;
+mod account;
 mod assets;
 mod form;
 mod preferences;
 mod shell;
+mod sign_in;
 mod trouble;
 mod visitor;
+mod words_sign_in;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -71,6 +74,8 @@ pub fn router(desk: &Arc<Desk>) -> Router<Arc<Desk>> {
         .route("/", get(|| async { go("/api-keys") }))
         .merge(assets::router())
         .merge(preferences::router())
+        .merge(sign_in::router())
+        .merge(account::router())
         .fallback(|| async { StatusCode::NOT_FOUND })
         .layer(from_fn_with_state(Arc::clone(desk), dress))
 }

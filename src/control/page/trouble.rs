@@ -64,6 +64,8 @@ fn status_of_refusal(refusal: &Refusal) -> StatusCode {
         | Refusal::EmailMalformed
         | Refusal::PasswordTooShort { .. }
         | Refusal::PasswordTooLong { .. }
+        | Refusal::OldPasswordWrong
+        | Refusal::PasswordsDiffer
         | Refusal::NoPerson
         | Refusal::NoServiceAccount
         | Refusal::Ambiguous { .. }
