@@ -29,7 +29,7 @@ use axum::response::Response;
 use axum::routing::get;
 use futures_util::FutureExt;
 
-use super::desk::Desk;
+use crate::control::desk::Desk;
 use preferences::Preferences;
 use shell::{Shell, go, own_path};
 
