@@ -8,10 +8,12 @@ use axum::Router;
 use axum::error_handling::HandleErrorLayer;
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
+use ipnet::IpNet;
 use tokio::net::TcpListener;
 use tower::ServiceBuilder;
 use tower::limit::GlobalConcurrencyLimitLayer;
 
+use super::sign_in::doors::Doors;
 use super::{KeyService, api, page};
 use crate::config::{Config, Control, SecretValue};
 use crate::drain::Signal;
@@ -48,6 +50,10 @@ pub struct Desk {
     pub config: Control,
     /// What the value of [`RELAY`] must be.
     pub relay: SecretValue,
+    /// The proxies in front that are believed about who the client is.
+    pub trusted_proxies: Vec<IpNet>,
+    /// The ways to sign in.
+    pub doors: Doors,
 }
 
 impl Desk {
@@ -60,6 +66,7 @@ impl Desk {
         relay: SecretValue,
     ) -> Self {
         Self {
+            doors: Doors::new(Arc::clone(service.store()), config.control.clone()),
             service,
             table,
             fingerprinter,
@@ -70,7 +77,13 @@ impl Desk {
             },
             config: config.control.clone(),
             relay,
+            trusted_proxies: config.listen.trusted_proxies.clone(),
         }
+    }
+
+    /// Whether people reach the pages over TLS.
+    pub fn is_https(&self) -> bool {
+        self.config.url.as_ref().is_some_and(|url| url.https)
     }
 }
 
@@ -85,7 +98,7 @@ pub async fn serve(listener: TcpListener, desk: Desk, mut drain: Signal) {
         .layer(GlobalConcurrencyLimitLayer::new(REQUESTS_AT_ONCE));
     let router = Router::new()
         .merge(api::router())
-        .merge(page::router())
+        .merge(page::router(&desk))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(bounds)
         .with_state(Arc::clone(&desk))
@@ -94,6 +107,7 @@ pub async fn serve(listener: TcpListener, desk: Desk, mut drain: Signal) {
     let forgetting = async {
         loop {
             tokio::time::sleep(FORGET_EVERY.mul_f64(0.5 + fastrand::f64())).await;
+            desk.doors.attempts.forget();
             let store = Arc::clone(desk.service.store());
             // What could not be taken away now is the next time.
             let _ = tokio::task::spawn_blocking(move || store.forget_expired()).await;

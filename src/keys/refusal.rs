@@ -119,6 +119,10 @@ pub enum Refusal {
         /// In bytes.
         most: usize,
     },
+    /// The old password, where a new one is to be set, is wrong.
+    OldPasswordWrong,
+    /// A password that was typed twice, differently.
+    PasswordsDiffer,
     /// The login name or the password is wrong, or the user may not sign in. Nobody is told which.
     SignInFailed,
     /// Too many attempts to sign in.
@@ -178,6 +182,8 @@ impl Refusal {
             Self::OnceReused => "idempotency_key_reused",
             Self::PasswordTooShort { .. } => "password_too_short",
             Self::PasswordTooLong { .. } => "password_too_long",
+            Self::OldPasswordWrong => "old_password_wrong",
+            Self::PasswordsDiffer => "passwords_differ",
             Self::SignInFailed => "sign_in_failed",
             Self::TooManyAttempts { .. } => "too_many_attempts",
             Self::LinkSpent => "link_spent",
@@ -281,6 +287,12 @@ impl Refusal {
             }
             Self::PasswordTooLong { most } => {
                 format!("un mot de passe a au plus {most} octets : donnez-en un plus court")
+            }
+            Self::OldPasswordWrong => {
+                "ce n'est pas votre mot de passe actuel : saisissez-le à nouveau".to_owned()
+            }
+            Self::PasswordsDiffer => {
+                "les deux mots de passe diffèrent : saisissez deux fois le même".to_owned()
             }
             Self::SignInFailed => {
                 "identifiant ou mot de passe inconnu : vérifiez-les, ou demandez un lien de connexion à un administrateur".to_owned()
@@ -403,6 +415,8 @@ impl fmt::Display for Refusal {
                 write!(f, "a password has at least {least} characters: give a longer one")
             }
             Self::PasswordTooLong { most } => write!(f, "a password has at most {most} bytes: give a shorter one"),
+            Self::OldPasswordWrong => f.write_str("this is not your present password: type it again"),
+            Self::PasswordsDiffer => f.write_str("the two passwords differ: type the same one twice"),
             Self::SignInFailed => f.write_str(
                 "this login name and password are not known together: check both, or ask an admin for a sign-in link",
             ),
