@@ -83,6 +83,11 @@ pub enum Refusal {
         /// What was looked for.
         what: &'static str,
     },
+    /// What is to be explained is no request that HTTP allows.
+    NoRequest {
+        /// Which part of it.
+        part: &'static str,
+    },
     /// The last admin of an org would be disabled, or be one no more.
     LastAdmin,
     /// The caller's role does not allow it.
@@ -170,6 +175,7 @@ impl Refusal {
             Self::OriginMalformed => "origin_malformed",
             Self::ExpiryPast => "expiry_past",
             Self::NotFound { .. } => "not_found",
+            Self::NoRequest { .. } => "no_request",
             Self::LastAdmin => "last_admin",
             Self::NotPermitted { .. } => "not_permitted",
             Self::ScopeMissing { .. } => "scope_missing",
@@ -252,6 +258,10 @@ impl Refusal {
             Self::NotFound { what } => {
                 format!("introuvable : {} ; vérifiez l'identifiant", noun_fr(what))
             }
+            Self::NoRequest { part } => format!(
+                "ce n'est pas une requête que HTTP permet : {} ne convient pas",
+                noun_fr(part)
+            ),
             Self::LastAdmin => {
                 "une organisation garde au moins un administrateur actif : nommez-en d'abord un autre".to_owned()
             }
@@ -343,6 +353,9 @@ fn noun_fr(what: &str) -> &str {
         "application key" => "une clé d'application",
         "client token" => "un jeton client",
         "service account" => "un compte de service",
+        "method" => "la méthode",
+        "target" => "l'adresse",
+        "headers" => "les en-têtes",
         _ => what,
     }
 }
@@ -386,6 +399,7 @@ impl fmt::Display for Refusal {
             Self::ExpiryPast => f.write_str("this expiry is in the past: give a later time"),
             Self::NotFound { what } if what.contains(':') => write!(f, "there is no such {what}"),
             Self::NotFound { what } => write!(f, "there is no such {what}: check its id or name"),
+            Self::NoRequest { part } => write!(f, "this is no request that HTTP allows: look at its {part}"),
             Self::LastAdmin => f.write_str("an org keeps at least one active admin: make somebody else one first"),
             Self::NotPermitted { permission } => write!(
                 f,
