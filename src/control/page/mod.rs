@@ -4,11 +4,18 @@
 #[macro_use]
 mod words;
 mod assets;
+mod audit;
+mod audit_words;
+mod fleet;
 mod form;
+mod people;
+mod people_form;
+mod people_leave;
 mod preferences;
 mod shell;
 mod trouble;
 mod visitor;
+mod words_people;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -71,6 +78,9 @@ pub fn router(desk: &Arc<Desk>) -> Router<Arc<Desk>> {
         .route("/", get(|| async { go("/api-keys") }))
         .merge(assets::router())
         .merge(preferences::router())
+        .merge(people::router())
+        .merge(audit::router())
+        .merge(fleet::router())
         .fallback(|| async { StatusCode::NOT_FOUND })
         .layer(from_fn_with_state(Arc::clone(desk), dress))
 }

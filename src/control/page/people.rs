@@ -6,16 +6,17 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::Router;
-use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Redirect, Response};
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, Uri};
+use axum::response::Response;
 use axum::routing::{get, post};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::form::Posted;
+use super::form::{Posted, query};
 use super::people_form::RoleCard;
-use super::shell::{Section, Shell, failed, page};
+use super::shell::{Section, Shell, go, page};
+use super::trouble::{failed, sentence};
 use super::visitor::Visitor;
 use super::words_people::{self as said, Words, words};
 use super::{people_form, people_leave};
@@ -44,7 +45,7 @@ pub(super) fn router() -> Router<Arc<Desk>> {
         Router::new()
             .route(
                 base,
-                get(move |desk, visitor, find| list(desk, visitor, find, kind)),
+                get(move |desk, visitor, uri| list(desk, visitor, uri, kind)),
             )
             .route(
                 &format!("{base}/new"),
@@ -144,10 +145,12 @@ pub(super) async fn users(
 }
 
 /// A user of the visitor's org by the id in a path. A name is no id here.
-pub(super) async fn user(desk: &Desk, visitor: &Visitor, id: &str) -> Result<UserView, ServiceError> {
-    let id: UserId = id
-        .parse()
-        .map_err(|_| Refusal::NotFound { what: "user" })?;
+pub(super) async fn user(
+    desk: &Desk,
+    visitor: &Visitor,
+    id: &str,
+) -> Result<UserView, ServiceError> {
+    let id: UserId = id.parse().map_err(|_| Refusal::NotFound { what: "user" })?;
     let user = id.to_string();
     let Answer::User(user) = ask(desk, visitor, Request::ShowUser { user }).await? else {
         return Err(ServiceError::Unknown);
@@ -263,12 +266,12 @@ pub(super) struct Find {
 async fn list(
     State(desk): State<Arc<Desk>>,
     visitor: Visitor,
-    Query(find): Query<Find>,
+    uri: Uri,
     kind: UserKind,
 ) -> Response {
-    match listed(&desk, &visitor, find, kind).await {
+    match listed(&desk, &visitor, query(&uri), kind).await {
         Ok(found) => page(StatusCode::OK, found),
-        Err(error) => failed(&visitor, error),
+        Err(error) => failed(&visitor, &error),
     }
 }
 
@@ -306,9 +309,7 @@ async fn listed(
     let count = found.len();
     let at = find.page.parse::<usize>().unwrap_or(0);
     let at = at.min(count.saturating_sub(1) / ROWS);
-    let link = |page: usize| {
-        format!("{}?q={}&page={page}", base(kind), encoded(find.q.trim()))
-    };
+    let link = |page: usize| format!("{}?q={}&page={page}", base(kind), encoded(find.q.trim()));
     let rows = found.into_iter().skip(at * ROWS).take(ROWS).map(|user| {
         let keys = counts.get(&user.id).copied().unwrap_or(0);
         Row {
@@ -334,8 +335,16 @@ async fn listed(
         shell: visitor.shell(section(kind)),
         t,
         heading: if is_people { t.users } else { t.accounts },
-        lead: if is_people { t.users_lead } else { t.accounts_lead },
-        create: if is_people { t.create_user } else { t.create_account },
+        lead: if is_people {
+            t.users_lead
+        } else {
+            t.accounts_lead
+        },
+        create: if is_people {
+            t.create_user
+        } else {
+            t.create_account
+        },
         base: base(kind),
         is_people,
         may_create: visitor.may(match kind {
@@ -386,11 +395,12 @@ async fn show(
     State(desk): State<Arc<Desk>>,
     visitor: Visitor,
     Path(id): Path<String>,
-    Query(done): Query<Done>,
+    uri: Uri,
 ) -> Response {
+    let done: Done = query(&uri);
     match shown(&desk, &visitor, &id, &done.done).await {
         Ok(found) => page(StatusCode::OK, found),
-        Err(error) => failed(&visitor, error),
+        Err(error) => failed(&visitor, &error),
     }
 }
 
@@ -428,7 +438,11 @@ async fn shown(
         shell: visitor.shell(section(user.kind)),
         t,
         base: base(user.kind),
-        all: if is_person { t.all_users } else { t.all_accounts },
+        all: if is_person {
+            t.all_users
+        } else {
+            t.all_accounts
+        },
         done: match done {
             "saved" => Some(t.saved),
             "enabled" => Some(t.enabled_again),
@@ -476,9 +490,9 @@ async fn enable(
     match enabled.await {
         Ok(user) => {
             let path = format!("{}/{}?done=enabled", base(user.kind), user.id);
-            Redirect::to(&path).into_response()
+            go(&path)
         }
-        Err(error) => failed(&visitor, error),
+        Err(error) => failed(&visitor, &error),
     }
 }
 
@@ -518,7 +532,7 @@ async fn make_link(
 ) -> Response {
     match user(&desk, &visitor, &id).await {
         Ok(user) => link_page(&desk, &visitor, user, false).await,
-        Err(error) => failed(&visitor, error),
+        Err(error) => failed(&visitor, &error),
     }
 }
 
@@ -540,8 +554,8 @@ pub(super) async fn link_page(
     let (link, error) = match made {
         Ok(link) => (Some(LinkShown::of(&link)), None),
         // The user there is must not be lost sight of.
-        Err(error) if is_new => (None, Some(said::trouble(visitor.language, &error))),
-        Err(error) => return failed(visitor, error),
+        Err(error) if is_new => (None, Some(sentence(&error, visitor.language))),
+        Err(error) => return failed(visitor, &error),
     };
     let created = is_new.then(|| said::user_created(visitor.language, &user.name));
     page(

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use askama::Template;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Redirect, Response};
+use axum::response::Response;
 use serde::Deserialize;
 
 use super::form::Posted;
 use super::people::{ask, base, is_last_admin, link_page, section, user};
-use super::shell::{Shell, failed, page};
+use super::shell::{Shell, go, page};
+use super::trouble::{failed, sentence, status_of};
 use super::visitor::Visitor;
 use super::words_people::{self as said, Words, words};
 use crate::control::desk::Desk;
@@ -93,23 +94,28 @@ struct UserForm {
 
 /// Why a form is shown again, or why something else is.
 enum Trouble {
-    /// The sentence above the form.
-    Said(String),
+    /// The sentence above the form, and the status.
+    Said(StatusCode, String),
     /// The form is not theirs.
     Failed(ServiceError),
 }
 
 impl Trouble {
+    fn no_role(visitor: &Visitor) -> Self {
+        let text = words(visitor.language).role_missing;
+        Self::Said(StatusCode::UNPROCESSABLE_ENTITY, text.to_owned())
+    }
+
     fn of(visitor: &Visitor, error: ServiceError) -> Self {
         match error {
             ServiceError::Store(StoreError::Refused(
-                refusal @ (Refusal::NotPermitted { .. }
+                Refusal::NotPermitted { .. }
                 | Refusal::ScopeMissing { .. }
                 | Refusal::SignInFailed
-                | Refusal::NotFound { .. }),
-            )) => Self::Failed(refusal.into()),
-            ServiceError::Store(StoreError::Refused(refusal)) => {
-                Self::Said(refusal.sentence(visitor.language))
+                | Refusal::NotFound { .. },
+            )) => Self::Failed(error),
+            ServiceError::Store(StoreError::Refused(_)) => {
+                Self::Said(status_of(&error), sentence(&error, visitor.language))
             }
             error => Self::Failed(error),
         }
@@ -127,23 +133,49 @@ fn roles(visitor: &Visitor) -> Vec<RoleCard> {
         .collect()
 }
 
-fn creating(visitor: &Visitor, kind: UserKind, entered: Entered, error: Option<String>) -> UserForm {
+fn creating(
+    visitor: &Visitor,
+    kind: UserKind,
+    entered: Entered,
+    error: Option<String>,
+) -> UserForm {
     let t = words(visitor.language);
     let is_person = kind == UserKind::Person;
     UserForm {
         shell: visitor.shell(section(kind)),
         t,
-        heading: if is_person { t.create_user } else { t.create_account }.to_owned(),
-        lead: if is_person { t.user_form_lead } else { t.account_form_lead },
+        heading: if is_person {
+            t.create_user
+        } else {
+            t.create_account
+        }
+        .to_owned(),
+        lead: if is_person {
+            t.user_form_lead
+        } else {
+            t.account_form_lead
+        },
         back: base(kind).to_owned(),
         action: format!("{}/new", base(kind)),
-        submit: if is_person { t.create_user } else { t.create_account },
+        submit: if is_person {
+            t.create_user
+        } else {
+            t.create_account
+        },
         error,
         is_person,
         name_required: !is_person,
-        name_hint: if is_person { t.name_hint_user } else { t.name_hint_account },
+        name_hint: if is_person {
+            t.name_hint_user
+        } else {
+            t.name_hint_account
+        },
         email_required: is_person,
-        email_hint: if is_person { t.email_hint_user } else { t.email_hint_account },
+        email_hint: if is_person {
+            t.email_hint_user
+        } else {
+            t.email_hint_account
+        },
         locked_role: false,
         roles: roles(visitor),
         entered,
@@ -157,7 +189,10 @@ pub(super) async fn new(visitor: Visitor, kind: UserKind) -> Response {
     };
     // A form that cannot be sent is not worth filling in.
     if !visitor.may(needed) {
-        return failed(&visitor, Refusal::NotPermitted { permission: needed }.into());
+        return failed(
+            &visitor,
+            &Refusal::NotPermitted { permission: needed }.into(),
+        );
     }
     page(
         StatusCode::OK,
@@ -172,21 +207,18 @@ pub(super) async fn create(
 ) -> Response {
     let made = match entered.role() {
         Some(role) => made(&desk, &visitor, &entered, role, kind).await,
-        None => Err(Trouble::Said(
-            words(visitor.language).role_missing.to_owned(),
-        )),
+        None => Err(Trouble::no_role(&visitor)),
     };
     match (made, kind) {
         (Ok(user), UserKind::Person) => link_page(&desk, &visitor, user, true).await,
         (Ok(user), UserKind::ServiceAccount) => {
             let path = format!("{}/{}?done=created", base(kind), user.id);
-            Redirect::to(&path).into_response()
+            go(&path)
         }
-        (Err(Trouble::Said(text)), _) => page(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            creating(&visitor, kind, entered, Some(text)),
-        ),
-        (Err(Trouble::Failed(error)), _) => failed(&visitor, error),
+        (Err(Trouble::Said(status, text)), _) => {
+            page(status, creating(&visitor, kind, entered, Some(text)))
+        }
+        (Err(Trouble::Failed(error)), _) => failed(&visitor, &error),
     }
 }
 
@@ -242,9 +274,17 @@ async fn editing(
         error,
         is_person,
         name_required: true,
-        name_hint: if is_person { t.name_hint_edit } else { t.name_hint_account },
+        name_hint: if is_person {
+            t.name_hint_edit
+        } else {
+            t.name_hint_account
+        },
         email_required: is_person,
-        email_hint: if is_person { t.email_hint_edit } else { t.email_hint_account },
+        email_hint: if is_person {
+            t.email_hint_edit
+        } else {
+            t.email_hint_account
+        },
         locked_role: is_last_admin(desk, visitor, user).await?,
         roles: roles(visitor),
         entered,
@@ -269,7 +309,7 @@ pub(super) async fn edit(
     };
     match found.await {
         Ok(form) => page(StatusCode::OK, form),
-        Err(error) => failed(&visitor, error),
+        Err(error) => failed(&visitor, &error),
     }
 }
 
@@ -280,20 +320,20 @@ pub(super) async fn change(
 ) -> Response {
     let user = match user(&desk, &visitor, &id).await {
         Ok(user) => user,
-        Err(error) => return failed(&visitor, error),
+        Err(error) => return failed(&visitor, &error),
     };
     match changed(&desk, &visitor, &user, &entered).await {
         Ok(()) => {
             let path = format!("{}/{}?done=saved", base(user.kind), user.id);
-            Redirect::to(&path).into_response()
+            go(&path)
         }
-        Err(Trouble::Said(text)) => {
+        Err(Trouble::Said(status, text)) => {
             match editing(&desk, &visitor, &user, entered, Some(text)).await {
-                Ok(form) => page(StatusCode::UNPROCESSABLE_ENTITY, form),
-                Err(error) => failed(&visitor, error),
+                Ok(form) => page(status, form),
+                Err(error) => failed(&visitor, &error),
             }
         }
-        Err(Trouble::Failed(error)) => failed(&visitor, error),
+        Err(Trouble::Failed(error)) => failed(&visitor, &error),
     }
 }
 
@@ -304,8 +344,7 @@ async fn changed(
     entered: &Entered,
 ) -> Result<(), Trouble> {
     let Some(role) = entered.role() else {
-        let text = words(visitor.language).role_missing;
-        return Err(Trouble::Said(text.to_owned()));
+        return Err(Trouble::no_role(visitor));
     };
     let change = UserChanges {
         name: Some(entered.name.clone()),

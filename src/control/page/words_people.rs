@@ -1,7 +1,6 @@
 //! The words of the pages of users, the audit log, the fleet and usage, in each language. What refusals say is
 //! `keys::refusal`'s.
 
-use super::words::words;
 use crate::control::{NodeHealth, NodeState};
 use crate::keys::audit::Via;
 use crate::keys::permissions::Permission;
@@ -69,14 +68,11 @@ words! {
     email_hint_user = "The login name; nobody else in your org has it.", "L'identifiant de connexion ; personne d'autre ne l'a dans votre organisation.";
     email_hint_edit = "Changing it does not change the login name.", "La modifier ne change pas l'identifiant de connexion.";
     email_hint_account = "Optional: where to reach those who look after it.", "Facultatif : où joindre qui s'en occupe.";
-    role_missing = "choose a role", "choisissez un rôle";
+    role_missing = "Choose a role.", "Choisissez un rôle.";
     link = "Sign-in link", "Lien de connexion";
     link_once = "Send this link to them by a way you trust. It is shown this once and works once.", "Envoyez-leur ce lien par une voie sûre. Il est montré une seule fois et ne sert qu'une fois.";
     link_until = "It works until", "Il sert jusqu'au";
     link_rules = "Setting the password ends all their sessions. A link that nobody uses is harmless after that time.", "Choisir le mot de passe met fin à toutes les sessions de cette personne. Un lien inutilisé est sans effet passé ce délai.";
-    copy = "Copy", "Copier";
-    copied = "Copied", "Copié";
-    copy_failed = "Select and copy it by hand", "Sélectionnez et copiez à la main";
     saved = "Saved.", "Enregistré.";
     enabled_again = "Enabled again. Their application keys stay revoked.", "Réactivé. Les clés d'application restent révoquées.";
     account_created = "Service account created.", "Compte de service créé.";
@@ -97,7 +93,7 @@ words! {
     next_step = "Next step", "Étape suivante";
     rotate = "Rotate", "Renouveler";
     confirm = "Confirm", "Confirmer";
-    confirm_missing = "tick the box to confirm", "cochez la case pour confirmer";
+    confirm_missing = "Tick the box to confirm.", "Cochez la case pour confirmer.";
     is_you = "This is you: you will be signed out and cannot come back by yourself.", "C'est vous : vous serez déconnecté et ne pourrez pas revenir par vous-même.";
     receipt = "Receipt", "Reçu";
     receipt_caption = "Node by node", "Nœud par nœud";
@@ -142,9 +138,9 @@ words! {
     close_quote = "”", "\u{a0}»";
     operator = "the operator", "l'opérateur";
     system = "keygate", "keygate";
-    no_time = "this is no time: give one as in 2026-11-25T08:30", "ce n'est pas un moment : donnez-en un comme 2026-11-25T08:30";
-    no_id = "this is no id: ids are 36 characters, as a link to an object has them", "ce n'est pas un id : un id a 36 caractères, comme dans le lien d'un objet";
-    no_action = "there is no such action: choose one from the list", "il n'y a pas de telle action : choisissez dans la liste";
+    no_time = "This is no time: give one as in 2026-11-25T08:30.", "Ce n'est pas un moment : donnez-en un comme 2026-11-25T08:30.";
+    no_id = "This is no id: ids are 36 characters, as a link to an object has them.", "Ce n'est pas un id : un id a 36 caractères, comme dans le lien d'un objet.";
+    no_action = "There is no such action: choose one from the list.", "Il n'y a pas de telle action : choisissez dans la liste.";
     // The fleet.
     fleet = "Fleet", "Flotte";
     fleet_lead = "The nodes that share the keys of this store, as they reported last.", "Les nœuds qui partagent les clés de ce magasin, selon leur dernier rapport.";
@@ -207,7 +203,9 @@ pub(super) const fn permission(language: Language, permission: Permission) -> &'
         Language::English => permission.meaning(),
         Language::French => match permission {
             Permission::ApiKeysRead => "Voir les clés d'API de l'organisation.",
-            Permission::ApiKeysWrite => "Créer, renommer, renouveler et restreindre les clés d'API.",
+            Permission::ApiKeysWrite => {
+                "Créer, renommer, renouveler et restreindre les clés d'API."
+            }
             Permission::ApiKeysDelete => "Révoquer les clés d'API.",
             Permission::UserAppKeys => {
                 "Voir, créer, modifier et révoquer ses propres clés d'application."
@@ -285,7 +283,9 @@ pub(super) const fn node_state(language: Language, state: NodeState) -> &'static
 /// How a node is, and what that means.
 pub(super) const fn health(language: Language, health: NodeHealth) -> (&'static str, &'static str) {
     match (language, health) {
-        (Language::English, NodeHealth::Live) => ("Live", "Reports, and has heard of every change."),
+        (Language::English, NodeHealth::Live) => {
+            ("Live", "Reports, and has heard of every change.")
+        }
         (Language::English, NodeHealth::Silent) => (
             "Silent",
             "Does not report, and accepts keys by what it knew last until its lease ends.",
@@ -294,9 +294,10 @@ pub(super) const fn health(language: Language, health: NodeHealth) -> (&'static 
             ("Fenced", "Does not report, and accepts nothing any more.")
         }
         (Language::English, NodeHealth::Stopped) => ("Stopped", "Has ended in good order."),
-        (Language::French, NodeHealth::Live) => {
-            ("En marche", "Fait ses rapports et apprend chaque changement.")
-        }
+        (Language::French, NodeHealth::Live) => (
+            "En marche",
+            "Fait ses rapports et apprend chaque changement.",
+        ),
         (Language::French, NodeHealth::Silent) => (
             "Muet",
             "Ne fait plus de rapport, et accepte des clés selon ce qu'il savait, jusqu'à la fin de son bail.",
@@ -329,5 +330,123 @@ pub(super) fn found(language: Language, count: usize) -> String {
         (Language::French, 0) => "Personne.".to_owned(),
         (Language::French, 1) => "1 résultat.".to_owned(),
         (Language::French, _) => format!("{count} résultats."),
+    }
+}
+
+/// What is said once a user is made.
+pub(super) fn user_created(language: Language, name: &str) -> String {
+    match language {
+        Language::English => format!("{name} was created."),
+        Language::French => format!("{name} est créé."),
+    }
+}
+
+/// The heading over a one-time link.
+pub(super) fn link_for(language: Language, name: &str) -> String {
+    match language {
+        Language::English => format!("Sign-in link for {name}"),
+        Language::French => format!("Lien de connexion pour {name}"),
+    }
+}
+
+/// The heading over the form that changes somebody.
+pub(super) fn edit(language: Language, name: &str) -> String {
+    match language {
+        Language::English => format!("Edit {name}"),
+        Language::French => format!("Modifier {name}"),
+    }
+}
+
+/// The heading over what ends with somebody.
+pub(super) fn disable(language: Language, name: &str, is_done: bool) -> String {
+    match (language, is_done) {
+        (Language::English, false) => format!("Disable {name}"),
+        (Language::English, true) => format!("{name} is disabled"),
+        (Language::French, false) => format!("Désactiver {name}"),
+        (Language::French, true) => format!("{name} est désactivé"),
+    }
+}
+
+/// What is confirmed.
+pub(super) fn sure(language: Language, name: &str) -> String {
+    match language {
+        Language::English => format!("Yes, end all of this for {name} now"),
+        Language::French => format!("Oui, mettre fin à tout cela pour {name} maintenant"),
+    }
+}
+
+/// What happens to so many application keys.
+pub(super) fn ends(language: Language, count: usize, is_done: bool) -> String {
+    let keys = application_keys(language, count);
+    match (language, count, is_done) {
+        (_, 0, _) => format!("{keys}."),
+        (Language::English, 1, false) => {
+            format!("{keys}, listed below: it is refused from then on.")
+        }
+        (Language::English, _, false) => {
+            format!("{keys}, listed below: they are refused from then on.")
+        }
+        (Language::English, 1, true) => format!("{keys} was revoked for good."),
+        (Language::English, _, true) => format!("{keys} were revoked for good."),
+        (Language::French, 1, false) => format!("{keys}, ci-dessous : elle est refusée dès lors."),
+        (Language::French, _, false) => {
+            format!("{keys}, ci-dessous : elles sont refusées dès lors.")
+        }
+        (Language::French, 1, true) => format!("{keys} a été révoquée définitivement."),
+        (Language::French, _, true) => format!("{keys} ont été révoquées définitivement."),
+    }
+}
+
+/// Why what stays is to be rotated.
+pub(super) fn stays(language: Language, count: usize) -> String {
+    match (language, count) {
+        (Language::English, 1) => "1 key that they made and may have copied stays valid, because your senders use it. Rotate it: a new key beside the old, then the old one ends.".to_owned(),
+        (Language::English, _) => format!("{count} keys that they made and may have copied stay valid, because your senders use them. Rotate each: a new key beside the old, then the old one ends."),
+        (Language::French, 1) => "1 clé créée sous ce nom, et peut-être copiée, reste valable, car vos émetteurs s'en servent. Renouvelez-la : une nouvelle clé à côté de l'ancienne, puis l'ancienne prend fin.".to_owned(),
+        (Language::French, _) => format!("{count} clés créées sous ce nom, et peut-être copiées, restent valables, car vos émetteurs s'en servent. Renouvelez chacune : une nouvelle clé à côté de l'ancienne, puis l'ancienne prend fin."),
+    }
+}
+
+/// When a node had applied a change.
+pub(super) fn applied_after(language: Language, ms: Option<u64>) -> String {
+    match (language, ms) {
+        (_, None) => String::new(),
+        (Language::English, Some(ms)) => format!("after {ms} ms"),
+        (Language::French, Some(ms)) => format!("après {ms} ms"),
+    }
+}
+
+/// From when on a node refuses even if it hears nothing more.
+pub(super) fn refuses_from(language: Language, at: &str) -> String {
+    match language {
+        Language::English => format!("refuses from {at} at the latest"),
+        Language::French => format!("refuse à partir du {at} au plus tard"),
+    }
+}
+
+/// So many entries of the log are shown.
+pub(super) fn entries(language: Language, count: usize, is_more: bool) -> String {
+    match (language, count, is_more) {
+        (Language::English, 0, false) => "No entry fits.".to_owned(),
+        (Language::English, 0, true) => {
+            "No entry fits among those looked at so far: go on with older ones.".to_owned()
+        }
+        (Language::English, 1, _) => "1 entry.".to_owned(),
+        (Language::English, _, _) => format!("{count} entries."),
+        (Language::French, 0, false) => "Aucune entrée ne convient.".to_owned(),
+        (Language::French, 0, true) => {
+            "Aucune entrée ne convient parmi celles parcourues : continuez avec de plus anciennes."
+                .to_owned()
+        }
+        (Language::French, 1, _) => "1 entrée.".to_owned(),
+        (Language::French, _, _) => format!("{count} entrées."),
+    }
+}
+
+/// How the nodes are, in a sentence.
+pub(super) fn fleet(language: Language, live: usize, all: usize) -> String {
+    match language {
+        Language::English => format!("{live} of {all} nodes report."),
+        Language::French => format!("{live} nœuds sur {all} font leur rapport."),
     }
 }
