@@ -61,6 +61,8 @@ fn json(response: &Response, out: &mut impl Write) -> io::Result<()> {
         Response::Users(users) => put(users, out),
         Response::Key(key) => put(key, out),
         Response::Keys(keys) => put(keys, out),
+        Response::KeyUse(view) => put(view, out),
+        Response::OrgUse(view) => put(view, out),
         Response::Whoami(whoami) => put(whoami, out),
         Response::Receipted { response, receipt } => {
             // As the answer without a receipt, and the receipt in it.
@@ -149,7 +151,9 @@ fn table(response: &Response, out: &mut impl Write) -> io::Result<()> {
             table(response, out)?;
             show_store::receipt(receipt, out)
         }
-        Response::Rotated { .. }
+        Response::KeyUse(_)
+        | Response::OrgUse(_)
+        | Response::Rotated { .. }
         | Response::Offboarding(_)
         | Response::Link(_)
         | Response::Audit(_)

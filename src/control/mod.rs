@@ -14,6 +14,7 @@ mod protocol;
 mod receipt;
 pub mod sign_in;
 pub mod socket;
+mod uses;
 mod views;
 
 use std::fmt;
@@ -32,6 +33,7 @@ pub use protocol::{
 use receipt::{Heard, Waiting};
 pub use receipt::{NodeReceipt, NodeState, Receipt};
 use sign_in::SignIn;
+pub use uses::{BucketView, KeyTotals, KeyUseView, OrgUseView, ShadowView, SourceView};
 pub use views::{
     FoundedView, KeyStatus, KeyView, LinkView, OffboardingView, OrgView, UserView, Whoami,
     time_text,

@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 use super::audit::AuditPage;
 use super::nodes::NodeView;
 use super::receipt::Receipt;
+use super::uses::{KeyUseView, OrgUseView};
 use super::views::{FoundedView, KeyView, LinkView, OffboardingView, OrgView, UserView, Whoami};
 use crate::keys::audit::Action;
 use crate::keys::{KeyKind, Labels, Role, Timestamp, UserKind};
@@ -127,6 +128,10 @@ pub enum Request {
     ListKeysOfOwner { owner: String },
     /// One key.
     ShowKey { kind: KeyKind, id: String },
+    /// Who uses one key, from where, and when.
+    ShowKeyUse { kind: KeyKind, id: String },
+    /// How often the keys of an org were used of late, those included that never were.
+    ShowOrgUse { org: String },
     /// Changes a key.
     UpdateKey {
         kind: KeyKind,
@@ -260,6 +265,10 @@ pub enum Response {
     Key(KeyView),
     /// Keys.
     Keys(Vec<KeyView>),
+    /// Who uses a key.
+    KeyUse(Box<KeyUseView>),
+    /// How often the keys of an org were used.
+    OrgUse(Box<OrgUseView>),
     /// What a secret is.
     Whoami(Box<Whoami>),
     /// What an operation answers, and which nodes have applied it.

@@ -12,6 +12,7 @@ pub mod rules;
 pub mod secret;
 pub mod table;
 pub mod usage;
+pub mod uses;
 
 use std::fmt;
 
@@ -150,6 +151,9 @@ pub enum KeyKind {
 }
 
 impl KeyKind {
+    /// Every kind, in the order of its numbers.
+    pub const ALL: [Self; 3] = [Self::ApiKey, Self::ApplicationKey, Self::ClientToken];
+
     /// The name used in records, JSON and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {

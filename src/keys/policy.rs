@@ -140,6 +140,8 @@ pub struct NamedKey {
     pub name: CompactString,
     /// Its kind.
     pub kind: KeyKind,
+    /// Since when it is shadow-revoked, if it is.
+    pub shadowed: Option<Timestamp>,
 }
 
 /// On whose behalf a request was made, as far as it is known. A refused request of a known key has one as well: "who
@@ -154,6 +156,18 @@ pub struct Attribution {
     pub org: Option<(OrgId, CompactString)>,
     /// The application key's owner: id and name.
     pub user: Option<(UserId, CompactString)>,
+}
+
+impl Attribution {
+    /// The keys.
+    pub fn keys(&self) -> impl Iterator<Item = &NamedKey> {
+        [&self.key, &self.application_key].into_iter().flatten()
+    }
+
+    /// Those that are shadow-revoked: without them the request would not pass.
+    pub fn shadowed(&self) -> impl Iterator<Item = &NamedKey> {
+        self.keys().filter(|key| key.shadowed.is_some())
+    }
 }
 
 /// A caller who may do what the route does. Only [`authorize`] makes one.
@@ -257,6 +271,7 @@ fn attribute(key: &Found<'_>, application_key: &Found<'_>, table: &Reader<'_>) -
         id: key.id,
         name: key.name.clone(),
         kind: key.kind,
+        shadowed: key.shadowed.map(|deed| deed.at),
     };
     let mut attribution = Attribution::default();
     if let Found::Key(key) = application_key {
@@ -434,6 +449,7 @@ mod tests {
     struct World {
         table: KeyTable,
         user: User,
+        application: Key,
         pair: Credential,
     }
 
@@ -450,8 +466,13 @@ mod tests {
             application_key: Presented::One(application.fingerprint),
         };
         table.apply(Record::Key(api));
-        table.apply(Record::Key(application));
-        World { table, user, pair }
+        table.apply(Record::Key(application.clone()));
+        World {
+            table,
+            user,
+            application,
+            pair,
+        }
     }
 
     fn verdict(
@@ -520,6 +541,39 @@ mod tests {
             verdict(&world, &Access::Intake, &nobody(), None),
             Err(Reason::NotLoaded)
         );
+    }
+
+    #[test]
+    fn a_shadow_revoked_key_passes_and_the_attribution_says_which_one_it_is() {
+        let mut world = world();
+        let decide = |world: &World| {
+            let circumstances = Circumstances {
+                view: Some(View {
+                    revision: Revision(2),
+                    age: Duration::ZERO,
+                }),
+                staleness: &STALENESS,
+                now: Timestamp(1_000),
+                address: IpAddr::from([127, 0, 0, 1]),
+                origin: None,
+            };
+            authorize(&API, &world.pair, &world.table.read(), &circumstances)
+        };
+        let principal = decide(&world).unwrap();
+        assert_eq!(principal.attribution().shadowed().count(), 0);
+        let mut key = world.application.clone();
+        let by = super::super::Actor::Operator;
+        let at = Timestamp(77);
+        (key.shadowed, key.revision) = (Some(super::super::Deed { at, by }), Revision(9));
+        world.table.apply(Record::Key(key.clone()));
+        world.application = key;
+        let principal = decide(&world).unwrap();
+        let shadowed: Vec<_> = principal.attribution().shadowed().collect();
+        let [key] = shadowed[..] else {
+            panic!("{shadowed:?}")
+        };
+        assert_eq!((key.id, key.shadowed), (world.application.id, Some(at)));
+        assert_eq!(principal.attribution().keys().count(), 2);
     }
 
     #[test]

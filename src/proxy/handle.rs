@@ -206,7 +206,13 @@ fn decide(
         &circumstances,
     );
     if let Ok(principal) = &verdict {
-        shared.usage.accepted(principal, now);
+        let agent = open
+            .record()
+            .and_then(|record| record.user_agent.as_deref());
+        let agent = agent.unwrap_or_default();
+        shared
+            .usage
+            .accepted(principal, now, identity.client, agent);
     }
     open.decided(&verdict, &route.access, view, asked.elapsed());
     verdict.map_err(|denial| No {

@@ -147,6 +147,11 @@ impl Open {
         view: Option<View>,
         took: Duration,
     ) {
+        if let Ok(principal) = verdict {
+            for key in principal.attribution().shadowed() {
+                self.worker.counters.shadow_revoked(key.kind);
+            }
+        }
         self.note(|record| {
             record.auth_duration = took;
             if matches!(access, Access::Open) {
@@ -158,6 +163,7 @@ impl Open {
                 Ok(principal) => {
                     record.decision = Some(Decision::Allowed);
                     record.attribution = principal.attribution().clone();
+                    record.shadow_revoked = record.attribution.shadowed().next().is_some();
                 }
                 Err(denial) => {
                     record.decision = Some(denial.reason.decision());

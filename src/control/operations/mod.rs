@@ -7,6 +7,7 @@ mod accounts;
 mod audit;
 mod keys;
 mod store;
+mod usage;
 
 use super::caller::Standing;
 use super::views::Names;
@@ -103,6 +104,8 @@ impl Performing<'_> {
             Request::ListKeys { kind, org } => self.list_keys(kind, &org)?,
             Request::ListKeysOfOwner { owner } => self.list_keys_of_owner(&owner)?,
             Request::ShowKey { kind, id } => self.show_key(kind, &id)?,
+            Request::ShowKeyUse { kind, id } => self.show_key_use(kind, &id)?,
+            Request::ShowOrgUse { org } => self.show_org_use(&org)?,
             Request::UpdateKey { kind, id, change } => self.update_key(kind, &id, change)?,
             Request::RotateKey {
                 kind,
