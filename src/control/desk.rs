@@ -9,6 +9,7 @@ use axum::Router;
 use axum::error_handling::HandleErrorLayer;
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
+use ipnet::IpNet;
 use tokio::net::TcpListener;
 use tower::ServiceBuilder;
 use tower::limit::GlobalConcurrencyLimitLayer;
@@ -51,6 +52,8 @@ pub struct Desk {
     pub relay: SecretValue,
     /// Where senders reach this process, for examples.
     pub senders: SocketAddr,
+    /// The proxies in front that are believed about who the client is.
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 impl Desk {
@@ -75,7 +78,13 @@ impl Desk {
             config: config.control.clone(),
             relay,
             senders,
+            trusted_proxies: config.listen.trusted_proxies.clone(),
         }
+    }
+
+    /// Whether people reach the pages over TLS.
+    pub fn is_https(&self) -> bool {
+        self.config.url.as_ref().is_some_and(|url| url.https)
     }
 }
 
@@ -90,7 +99,7 @@ pub async fn serve(listener: TcpListener, desk: Desk, mut drain: Signal) {
         .layer(GlobalConcurrencyLimitLayer::new(REQUESTS_AT_ONCE));
     let router = Router::new()
         .merge(api::router())
-        .merge(page::router())
+        .merge(page::router(&desk))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(bounds)
         .with_state(Arc::clone(&desk))

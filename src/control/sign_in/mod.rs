@@ -1,6 +1,8 @@
 //! How people sign in: one-time links, passwords and sessions, and what each of them is kept as. What the pages show of it is
 //! theirs; who asks for what is not decided here.
 
+pub mod sessions;
+
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
