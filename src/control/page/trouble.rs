@@ -59,6 +59,8 @@ fn status_of_refusal(refusal: &Refusal) -> StatusCode {
         | Refusal::SecretMalformed
         | Refusal::OriginMalformed
         | Refusal::ExpiryPast
+        | Refusal::DateMalformed
+        | Refusal::AddressMalformed { .. }
         | Refusal::ScopeMalformed
         | Refusal::TooManyScopes
         | Refusal::EmailMalformed
