@@ -40,6 +40,7 @@ fn status_of_refusal(refusal: &Refusal) -> StatusCode {
         Refusal::NotPermitted { .. }
         | Refusal::ScopeMissing { .. }
         | Refusal::ScopesWiden
+        | Refusal::OwnerOnly
         | Refusal::OperatorOnly
         | Refusal::SignInFailed => StatusCode::FORBIDDEN,
         Refusal::TooManyAttempts { .. } => StatusCode::TOO_MANY_REQUESTS,
@@ -71,6 +72,7 @@ fn status_of_refusal(refusal: &Refusal) -> StatusCode {
         | Refusal::NoPerson
         | Refusal::NoServiceAccount
         | Refusal::Ambiguous { .. }
+        | Refusal::NoRequest { .. }
         | Refusal::NotOfKind { .. } => StatusCode::UNPROCESSABLE_ENTITY,
     }
 }
