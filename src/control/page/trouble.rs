@@ -41,6 +41,7 @@ fn status_of_refusal(refusal: &Refusal) -> StatusCode {
         | Refusal::ScopeMissing { .. }
         | Refusal::ScopesWiden
         | Refusal::OperatorOnly
+        | Refusal::OwnerOnly
         | Refusal::SignInFailed => StatusCode::FORBIDDEN,
         Refusal::TooManyAttempts { .. } => StatusCode::TOO_MANY_REQUESTS,
         Refusal::NameTaken { .. }
