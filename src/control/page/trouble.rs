@@ -42,6 +42,7 @@ fn status_of_refusal(refusal: &Refusal) -> StatusCode {
         | Refusal::ScopesWiden
         | Refusal::OwnerOnly
         | Refusal::OperatorOnly
+        | Refusal::OwnerOnly
         | Refusal::SignInFailed => StatusCode::FORBIDDEN,
         Refusal::TooManyAttempts { .. } => StatusCode::TOO_MANY_REQUESTS,
         Refusal::NameTaken { .. }
