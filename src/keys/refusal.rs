@@ -97,6 +97,8 @@ pub enum Refusal {
     },
     /// The application key used has scopes, and another key would get more than those.
     ScopesWiden,
+    /// An application key, made by somebody else than its owner.
+    OwnerOnly,
     /// Only somebody at the machine may.
     OperatorOnly,
     /// A scope that is no name of a permission.
@@ -168,6 +170,7 @@ impl Refusal {
             Self::NotPermitted { .. } => "not_permitted",
             Self::ScopeMissing { .. } => "scope_missing",
             Self::ScopesWiden => "scopes_widen",
+            Self::OwnerOnly => "owner_only",
             Self::OperatorOnly => "operator_only",
             Self::ScopeMalformed => "scope_malformed",
             Self::TooManyScopes => "too_many_scopes",
@@ -256,6 +259,11 @@ impl Refusal {
             ),
             Self::ScopesWiden => {
                 "la clé d'application utilisée a des portées et ne peut pas en donner d'autres : nommez des portées qu'elle a".to_owned()
+            }
+            Self::OwnerOnly => {
+                "une clé d'application est créée par l'utilisateur à qui ses requêtes sont attribuées : demandez-le-lui, ou \
+                 utilisez un compte de service"
+                    .to_owned()
             }
             Self::OperatorOnly => {
                 "cela ne peut se faire que sur la machine elle-même : lancez la commande sur le serveur".to_owned()
@@ -364,7 +372,8 @@ impl fmt::Display for Refusal {
                 f.write_str("an origin is scheme and host, as in https://shop.example or https://*.shop.example")
             }
             Self::ExpiryPast => f.write_str("this expiry is in the past: give a later time"),
-            Self::NotFound { what } => write!(f, "there is no such {what}"),
+            Self::NotFound { what } if what.contains(':') => write!(f, "there is no such {what}"),
+            Self::NotFound { what } => write!(f, "there is no such {what}: check its id or name"),
             Self::LastAdmin => f.write_str("an org keeps at least one active admin: make somebody else one first"),
             Self::NotPermitted { permission } => write!(
                 f,
@@ -378,6 +387,10 @@ impl fmt::Display for Refusal {
             ),
             Self::ScopesWiden => f.write_str(
                 "the application key used has scopes and can give no others: name scopes that it has, or use a key without scopes",
+            ),
+            Self::OwnerOnly => f.write_str(
+                "an application key is made by the user its requests are attributed to: ask them to make it, or use a \
+                 service account",
             ),
             Self::OperatorOnly => f.write_str("this can only be done at the machine itself: run the command on the server"),
             Self::ScopeMalformed => f.write_str(

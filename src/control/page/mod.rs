@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 
-use super::desk::Desk;
+use crate::control::desk::Desk;
 
 /// Their routes.
 pub fn router() -> Router<Arc<Desk>> {
