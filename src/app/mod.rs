@@ -251,6 +251,7 @@ impl App {
                 fingerprinter,
                 config,
                 relay,
+                proxy.address,
             );
             tokio::spawn(desk::serve(listener, desk, rest_ends.clone()))
         });

@@ -121,10 +121,6 @@ pub(super) fn rotated(old: &KeyView, new: &KeyView, out: &mut impl Write) -> io:
 pub(super) fn whoami(whoami: &Whoami, out: &mut impl Write) -> io::Result<()> {
     key(&whoami.key, out)?;
     fact_if("org", whoami.org_name.as_deref(), out)?;
-    // Beside the key's own, which is not told everywhere.
-    if whoami.key.owner_name.is_none() {
-        fact_if("owner", whoami.owner_name.as_deref(), out)?;
-    }
     fact("may reach", &whoami.reach, out)?;
     fact(
         "accepted",

@@ -4,6 +4,7 @@
 pub mod api;
 pub mod audit;
 mod caller;
+mod client;
 mod compare;
 pub mod desk;
 pub mod explain;

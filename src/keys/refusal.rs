@@ -78,6 +78,13 @@ pub enum Refusal {
     OriginMalformed,
     /// An expiry that is past.
     ExpiryPast,
+    /// A date that is none.
+    DateMalformed,
+    /// A client address, or network, that is none.
+    AddressMalformed {
+        /// What was given.
+        given: CompactString,
+    },
     /// Nothing has this id or name.
     NotFound {
         /// What was looked for.
@@ -124,6 +131,10 @@ pub enum Refusal {
         /// In bytes.
         most: usize,
     },
+    /// The old password, where a new one is to be set, is wrong.
+    OldPasswordWrong,
+    /// A password that was typed twice, differently.
+    PasswordsDiffer,
     /// The login name or the password is wrong, or the user may not sign in. Nobody is told which.
     SignInFailed,
     /// Too many attempts to sign in.
@@ -170,6 +181,8 @@ impl Refusal {
             Self::SecretMalformed => "secret_malformed",
             Self::OriginMalformed => "origin_malformed",
             Self::ExpiryPast => "expiry_past",
+            Self::DateMalformed => "date_malformed",
+            Self::AddressMalformed { .. } => "address_malformed",
             Self::NotFound { .. } => "not_found",
             Self::NoRequest { .. } => "no_request",
             Self::LastAdmin => "last_admin",
@@ -184,6 +197,8 @@ impl Refusal {
             Self::OnceReused => "idempotency_key_reused",
             Self::PasswordTooShort { .. } => "password_too_short",
             Self::PasswordTooLong { .. } => "password_too_long",
+            Self::OldPasswordWrong => "old_password_wrong",
+            Self::PasswordsDiffer => "passwords_differ",
             Self::SignInFailed => "sign_in_failed",
             Self::TooManyAttempts { .. } => "too_many_attempts",
             Self::LinkSpent => "link_spent",
@@ -249,6 +264,10 @@ impl Refusal {
                 "une origine est un schéma et un hôte, comme https://shop.example ou https://*.shop.example".to_owned()
             }
             Self::ExpiryPast => "cette date d'expiration est passée : donnez-en une à venir".to_owned(),
+            Self::DateMalformed => "ce n'est pas une date : donnez-en une comme 2030-12-31".to_owned(),
+            Self::AddressMalformed { given } => format!(
+                "« {given} » n'est ni une adresse ni un réseau : donnez par exemple 192.0.2.7, 10.0.0.0/8 ou 2001:db8::/32"
+            ),
             Self::NotFound { what } => {
                 format!("introuvable : {} ; vérifiez l'identifiant", noun_fr(what))
             }
@@ -291,6 +310,12 @@ impl Refusal {
             }
             Self::PasswordTooLong { most } => {
                 format!("un mot de passe a au plus {most} octets : donnez-en un plus court")
+            }
+            Self::OldPasswordWrong => {
+                "ce n'est pas votre mot de passe actuel : saisissez-le à nouveau".to_owned()
+            }
+            Self::PasswordsDiffer => {
+                "les deux mots de passe diffèrent : saisissez deux fois le même".to_owned()
             }
             Self::SignInFailed => {
                 "identifiant ou mot de passe inconnu : vérifiez-les, ou demandez un lien de connexion à un administrateur".to_owned()
@@ -388,6 +413,11 @@ impl fmt::Display for Refusal {
             Self::NotFound { what } if what.contains(':') => write!(f, "there is no such {what}"),
             Self::NotFound { what } => write!(f, "there is no such {what}: check its id or name"),
             Self::NoRequest { part } => write!(f, "this is no request that HTTP allows: look at its {part}"),
+            Self::DateMalformed => f.write_str("this is no date: give one, as in 2030-12-31"),
+            Self::AddressMalformed { given } => write!(
+                f,
+                "\"{given}\" is no address and no network: give one, as in 192.0.2.7, 10.0.0.0/8 or 2001:db8::/32"
+            ),
             Self::LastAdmin => f.write_str("an org keeps at least one active admin: make somebody else one first"),
             Self::NotPermitted { permission } => write!(
                 f,
@@ -417,6 +447,8 @@ impl fmt::Display for Refusal {
                 write!(f, "a password has at least {least} characters: give a longer one")
             }
             Self::PasswordTooLong { most } => write!(f, "a password has at most {most} bytes: give a shorter one"),
+            Self::OldPasswordWrong => f.write_str("this is not your present password: type it again"),
+            Self::PasswordsDiffer => f.write_str("the two passwords differ: type the same one twice"),
             Self::SignInFailed => f.write_str(
                 "this login name and password are not known together: check both, or ask an admin for a sign-in link",
             ),

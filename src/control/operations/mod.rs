@@ -5,7 +5,7 @@
 
 mod accounts;
 mod audit;
-mod keys;
+pub(super) mod keys;
 mod store;
 mod usage;
 
