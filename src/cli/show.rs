@@ -75,6 +75,7 @@ fn json(response: &Response, out: &mut impl Write) -> io::Result<()> {
         Response::Rotated { old, new } => put(&serde_json::json!({"old": old, "new": new}), out),
         Response::Offboarding(view) => put(view, out),
         Response::Link(link) => put(link, out),
+        Response::Invitation(invitation) => put(invitation, out),
         Response::Audit(page) => put(page, out),
         Response::AuditVerified(findings) => put(findings, out),
         Response::Nodes(nodes) => put(nodes, out),
@@ -87,6 +88,11 @@ fn json(response: &Response, out: &mut impl Write) -> io::Result<()> {
 
 fn table(response: &Response, out: &mut impl Write) -> io::Result<()> {
     match response {
+        Response::Invitation(invitation) => {
+            one_user(&invitation.user, out)?;
+            let (made, ends) = (&invitation.made_at, &invitation.expires_at);
+            writeln!(out, "invited at {made}, until {ends}")
+        }
         Response::Founded(founded) => one_founded(founded, out),
         Response::Org(org) => one_org(org, out),
         Response::Orgs(orgs) => {

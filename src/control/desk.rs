@@ -13,7 +13,7 @@ use tower::ServiceBuilder;
 use tower::limit::GlobalConcurrencyLimitLayer;
 
 use super::{KeyService, api, page};
-use crate::config::{Config, Control, SecretValue};
+use crate::config::{Config, Control, Rules, SecretValue};
 use crate::drain::Signal;
 use crate::keys::KeyTable;
 use crate::keys::policy::Staleness;
@@ -46,6 +46,8 @@ pub struct Desk {
     pub staleness: Staleness,
     /// The configuration of this listener.
     pub config: Control,
+    /// How many keys there may be, for lists that say so.
+    pub rules: Rules,
     /// What the value of [`RELAY`] must be.
     pub relay: SecretValue,
 }
@@ -69,6 +71,7 @@ impl Desk {
                 serve_for_api: config.view.serve_stale_for_api,
             },
             config: config.control.clone(),
+            rules: config.rules.clone(),
             relay,
         }
     }
@@ -84,7 +87,7 @@ pub async fn serve(listener: TcpListener, desk: Desk, mut drain: Signal) {
         .timeout(REQUEST_TIMEOUT)
         .layer(GlobalConcurrencyLimitLayer::new(REQUESTS_AT_ONCE));
     let router = Router::new()
-        .merge(api::router())
+        .merge(api::router(&desk))
         .merge(page::router())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(bounds)

@@ -32,8 +32,8 @@ use receipt::{Heard, Waiting};
 pub use receipt::{NodeReceipt, NodeState, Receipt};
 use sign_in::SignIn;
 pub use views::{
-    FoundedView, KeyStatus, KeyView, LinkView, OffboardingView, OrgView, UserView, Whoami,
-    time_text,
+    FoundedView, InvitationView, KeyStatus, KeyView, LinkView, OffboardingView, OrgView, UserView,
+    Whoami, time_text,
 };
 
 use crate::keys::audit::AuditId;

@@ -9,8 +9,10 @@ use zeroize::Zeroizing;
 use super::audit::AuditPage;
 use super::nodes::NodeView;
 use super::receipt::Receipt;
-use super::views::{FoundedView, KeyView, LinkView, OffboardingView, OrgView, UserView, Whoami};
-use crate::keys::audit::Action;
+use super::views::{
+    FoundedView, InvitationView, KeyView, LinkView, OffboardingView, OrgView, UserView, Whoami,
+};
+use crate::keys::audit::{Action, AuditId};
 use crate::keys::{KeyKind, Labels, Role, Timestamp, UserKind};
 use crate::store::findings::{Findings, Status};
 use crate::store::log::{HeadView, LogFindings};
@@ -97,6 +99,8 @@ pub enum Request {
     ShowOffboarding { user: String },
     /// A one-time link with which a user sets a password and signs in.
     MakeLink { user: String },
+    /// A one-time link that was made, by its entry of the audit log. What opens it is not shown again.
+    ShowInvitation { id: AuditId },
     /// An API key, generated or, with a secret, imported.
     CreateApiKey {
         org: String,
@@ -280,6 +284,8 @@ pub enum Response {
     Offboarding(Box<OffboardingView>),
     /// A one-time link.
     Link(LinkView),
+    /// A one-time link that was made.
+    Invitation(InvitationView),
     /// Entries of the audit log.
     Audit(AuditPage),
     /// What a look through the audit log found.
