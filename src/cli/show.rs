@@ -91,6 +91,7 @@ pub(super) fn json(response: &Response, out: &mut impl Write) -> io::Result<()> 
         Response::Offboarding(view) => put(view, out),
         Response::Link(link) => put(link, out),
         Response::Explained(explained) => put(explained, out),
+        Response::Invitation(invitation) => put(invitation, out),
         Response::Audit(page) => put(page, out),
         Response::AuditVerified(findings) => put(findings, out),
         Response::Nodes(nodes) => put(nodes, out),
@@ -103,6 +104,7 @@ pub(super) fn json(response: &Response, out: &mut impl Write) -> io::Result<()> 
 
 pub(super) fn table(response: &Response, out: &mut impl Write) -> io::Result<()> {
     match response {
+        Response::Invitation(invitation) => show_people::invitation(invitation, out),
         Response::Founded(founded) => show_people::founded(founded, out),
         Response::Org(org) => show_people::org(org, out),
         Response::Orgs(orgs) => show_people::orgs(orgs, out),

@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use super::connect::Output;
 use super::show::{self, columns, enabled, fact, fact_if, print, secret, shown_once};
 use super::show_keys;
-use crate::control::{FoundedView, LinkView, OffboardingView, OrgView, Response, UserView};
+use crate::control::{
+    FoundedView, InvitationView, LinkView, OffboardingView, OrgView, Response, UserView,
+};
 use crate::keys::UserKind;
 
 /// Orgs.
@@ -108,6 +110,13 @@ pub(super) fn link(link: &LinkView, out: &mut impl Write) -> io::Result<()> {
         out,
         "\n{where_} once, to set a password and sign in to the pages. It is shown this once: whoever opens it first is let in."
     )
+}
+
+/// A one-time link that was made, without what opens it.
+pub(super) fn invitation(invitation: &InvitationView, out: &mut impl Write) -> io::Result<()> {
+    user(&invitation.user, out)?;
+    fact("invited", &invitation.made_at, out)?;
+    fact("until", &invitation.expires_at, out)
 }
 
 /// What ends with a user, and what is left to rotate.

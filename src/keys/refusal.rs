@@ -162,6 +162,29 @@ pub enum Refusal {
         /// The kind of key.
         kind: KeyKind,
     },
+    /// A body that is not the JSON that the request takes.
+    BodyMalformed {
+        /// Where, and what was expected there.
+        why: String,
+    },
+    /// A parameter of a request that has no such value.
+    ParameterMalformed {
+        /// Which.
+        name: CompactString,
+        /// What it can be.
+        wanted: &'static str,
+    },
+    /// A body that speaks of something else than the request's path.
+    BodyOfAnother {
+        /// What is different.
+        what: &'static str,
+        /// What it would have to be.
+        wanted: CompactString,
+    },
+    /// A key is to be somebody else's.
+    OwnerStays,
+    /// A role that is none of the three, or more than one of them.
+    RoleUnknown,
 }
 
 impl Refusal {
@@ -206,6 +229,11 @@ impl Refusal {
             Self::NoServiceAccount => "no_service_account",
             Self::Ambiguous { .. } => "ambiguous",
             Self::NotOfKind { .. } => "not_of_kind",
+            Self::BodyMalformed { .. } => "body_malformed",
+            Self::ParameterMalformed { .. } => "parameter_malformed",
+            Self::BodyOfAnother { .. } => "body_of_another",
+            Self::OwnerStays => "owner_stays",
+            Self::RoleUnknown => "role_unknown",
         }
     }
 
@@ -337,6 +365,17 @@ impl Refusal {
             Self::NotOfKind { what, kind } => {
                 format!("{what} : une clé de cette sorte ({}) n'en a pas ; retirez-le", kind_fr(*kind))
             }
+            Self::BodyMalformed { why } => format!("le corps n'est pas le JSON attendu : {why}"),
+            Self::ParameterMalformed { name, wanted } => format!("{name} n'a pas cette valeur : donnez {wanted}"),
+            Self::BodyOfAnother { what, wanted } => {
+                format!("« {what} » du corps n'est pas celui du chemin : donnez {wanted}")
+            }
+            Self::OwnerStays => {
+                "une clé ne change jamais de propriétaire : créez-en une autre pour cet utilisateur, et révoquez celle-ci".to_owned()
+            }
+            Self::RoleUnknown => {
+                "un utilisateur a exactement un rôle : donnez-en un de GET /api/v2/roles".to_owned()
+            }
         }
     }
 }
@@ -466,6 +505,15 @@ impl fmt::Display for Refusal {
             Self::NotOfKind { what, kind } => {
                 write!(f, "a key of this kind, {}, has no {what}: leave it out", rules::of(*kind).label)
             }
+            Self::BodyMalformed { why } => write!(f, "the body is not the JSON that this request takes: {why}"),
+            Self::ParameterMalformed { name, wanted } => write!(f, "{name} has no such value: give {wanted}"),
+            Self::BodyOfAnother { what, wanted } => {
+                write!(f, "{what} in the body is not that of the path: give {wanted}")
+            }
+            Self::OwnerStays => f.write_str(
+                "a key never changes its owner: make another one for that user, and revoke this one",
+            ),
+            Self::RoleUnknown => f.write_str("a user has exactly one role: give one of GET /api/v2/roles"),
         }
     }
 }

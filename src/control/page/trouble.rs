@@ -42,7 +42,6 @@ fn status_of_refusal(refusal: &Refusal) -> StatusCode {
         | Refusal::ScopesWiden
         | Refusal::OwnerOnly
         | Refusal::OperatorOnly
-        | Refusal::OwnerOnly
         | Refusal::SignInFailed => StatusCode::FORBIDDEN,
         Refusal::TooManyAttempts { .. } => StatusCode::TOO_MANY_REQUESTS,
         Refusal::NameTaken { .. }
@@ -74,6 +73,11 @@ fn status_of_refusal(refusal: &Refusal) -> StatusCode {
         | Refusal::NoServiceAccount
         | Refusal::Ambiguous { .. }
         | Refusal::NoRequest { .. }
+        | Refusal::BodyMalformed { .. }
+        | Refusal::ParameterMalformed { .. }
+        | Refusal::BodyOfAnother { .. }
+        | Refusal::OwnerStays
+        | Refusal::RoleUnknown
         | Refusal::NotOfKind { .. } => StatusCode::UNPROCESSABLE_ENTITY,
     }
 }
