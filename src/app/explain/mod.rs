@@ -359,7 +359,7 @@ impl Explainer {
             ),
         );
         told.explanation.forwarded = Some(ExplainedForward {
-            upstream: name.to_owned(),
+            upstream: upstream.name.to_string(),
             authority,
             path: if told.shown == HIDDEN {
                 HIDDEN.to_owned()
