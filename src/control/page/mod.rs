@@ -6,6 +6,7 @@ mod words;
 mod account;
 mod assets;
 mod form;
+mod oidc;
 mod preferences;
 mod shell;
 mod sign_in;
@@ -75,6 +76,7 @@ pub fn router(desk: &Arc<Desk>) -> Router<Arc<Desk>> {
         .merge(assets::router())
         .merge(preferences::router())
         .merge(sign_in::router())
+        .merge(oidc::router())
         .merge(account::router())
         .fallback(|| async { StatusCode::NOT_FOUND })
         .layer(from_fn_with_state(Arc::clone(desk), dress))
