@@ -9,6 +9,7 @@ mod audit;
 mod audit_words;
 mod fleet;
 mod form;
+mod oidc;
 mod people;
 mod people_form;
 mod people_leave;
@@ -82,6 +83,7 @@ pub fn router(desk: &Arc<Desk>) -> Router<Arc<Desk>> {
         .merge(assets::router())
         .merge(preferences::router())
         .merge(sign_in::router())
+        .merge(oidc::router())
         .merge(account::router())
         .merge(people::router())
         .merge(audit::router())
