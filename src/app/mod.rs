@@ -30,6 +30,7 @@ use crate::keys::usage::UsageCounts;
 pub use crate::proxy::record::{RequestRecord, decision_word, method_word};
 use crate::proxy::recorder::{Onlooker, Sink};
 use crate::proxy::route::KEY_MANAGEMENT;
+pub use crate::proxy::upstream::connector as tls_connector;
 use crate::proxy::{self, Proxy, StartError};
 use crate::store::sync::fleet::Settings;
 use crate::store::sync::view::FleetView;
