@@ -11,9 +11,13 @@ mod form;
 mod people;
 mod people_form;
 mod people_leave;
+mod people_one;
+mod phrases_people;
 mod preferences;
 mod shell;
 mod trouble;
+mod usage;
+mod usage_chart;
 mod visitor;
 mod words_people;
 
@@ -81,6 +85,7 @@ pub fn router(desk: &Arc<Desk>) -> Router<Arc<Desk>> {
         .merge(people::router())
         .merge(audit::router())
         .merge(fleet::router())
+        .merge(usage::router())
         .fallback(|| async { StatusCode::NOT_FOUND })
         .layer(from_fn_with_state(Arc::clone(desk), dress))
 }
