@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use tower::ServiceBuilder;
 use tower::limit::GlobalConcurrencyLimitLayer;
 
+use super::sign_in::doors::Doors;
 use super::{KeyService, api, page};
 use crate::config::{Config, Control, SecretValue};
 use crate::drain::Signal;
@@ -51,6 +52,8 @@ pub struct Desk {
     pub relay: SecretValue,
     /// The proxies in front that are believed about who the client is.
     pub trusted_proxies: Vec<IpNet>,
+    /// The ways to sign in.
+    pub doors: Doors,
 }
 
 impl Desk {
@@ -63,6 +66,7 @@ impl Desk {
         relay: SecretValue,
     ) -> Self {
         Self {
+            doors: Doors::new(Arc::clone(service.store()), config.control.clone()),
             service,
             table,
             fingerprinter,
@@ -103,6 +107,7 @@ pub async fn serve(listener: TcpListener, desk: Desk, mut drain: Signal) {
     let forgetting = async {
         loop {
             tokio::time::sleep(FORGET_EVERY.mul_f64(0.5 + fastrand::f64())).await;
+            desk.doors.attempts.forget();
             let store = Arc::clone(desk.service.store());
             // What could not be taken away now is the next time.
             let _ = tokio::task::spawn_blocking(move || store.forget_expired()).await;

@@ -44,7 +44,10 @@ impl Performing<'_> {
             (KeyKind::ApplicationKey, Touch::See) => Permission::OrgAppKeysRead,
             // A key is made by whoever its requests are attributed to.
             (KeyKind::ApplicationKey, Touch::Make) => {
-                return Ok(self.standing.need_operator()?);
+                return self
+                    .standing
+                    .need_operator()
+                    .map_err(|_| Refusal::OwnerOnly.into());
             }
             (KeyKind::ApplicationKey, _) => Permission::OrgAppKeysWrite,
         })

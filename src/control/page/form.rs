@@ -141,7 +141,11 @@ mod tests {
         }
         let config = Control {
             url: url.map(|url| url.parse().unwrap()),
-            ..crate::config::Config::with_defaults().control
+            ..crate::config::Config::with_default_upstream(
+                "http://127.0.0.1:1".parse().unwrap(),
+                std::path::PathBuf::new(),
+            )
+            .control
         };
         is_from_here(&headers, &config)
     }

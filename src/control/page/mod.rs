@@ -3,6 +3,7 @@
 
 #[macro_use]
 mod words;
+mod account;
 mod assets;
 mod audit;
 mod audit_words;
@@ -15,11 +16,13 @@ mod people_one;
 mod phrases_people;
 mod preferences;
 mod shell;
+mod sign_in;
 mod trouble;
 mod usage;
 mod usage_chart;
 mod visitor;
 mod words_people;
+mod words_sign_in;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -37,7 +40,7 @@ use axum::response::Response;
 use axum::routing::get;
 use futures_util::FutureExt;
 
-use super::desk::Desk;
+use crate::control::desk::Desk;
 use preferences::Preferences;
 use shell::{Shell, go, own_path};
 
@@ -86,6 +89,8 @@ pub fn router(desk: &Arc<Desk>) -> Router<Arc<Desk>> {
         .merge(audit::router())
         .merge(fleet::router())
         .merge(usage::router())
+        .merge(sign_in::router())
+        .merge(account::router())
         .fallback(|| async { StatusCode::NOT_FOUND })
         .layer(from_fn_with_state(Arc::clone(desk), dress))
 }

@@ -58,7 +58,8 @@ impl EmbeddedStore {
 mod tests {
     use super::super::tests::store;
     use super::*;
-    use crate::keys::{Actor, Slot, Timestamp};
+    use crate::keys::audit::By;
+    use crate::keys::{Slot, Timestamp};
 
     #[test]
     fn uses_add_up_and_are_there_after_the_file_is_opened_again() {
@@ -85,7 +86,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = store(folder.path());
         let name = "acme".parse().unwrap();
-        let (_, issued) = store.create_org(name, Actor::Operator).unwrap();
+        let (_, issued) = store.create_org(name, &By::operator()).unwrap().value;
         let (before, told) = (store.revision(), store.revisions());
         let uses = Use::times(Timestamp(1), 1);
         store.flush_usage(&[(issued.key.id, uses)]).unwrap();
