@@ -69,7 +69,7 @@ words! {
     edit_lead = "A new role counts from the next request on, also for sessions and application keys there are.", "Un nouveau rôle vaut dès la requête suivante, aussi pour les sessions et les clés d'application existantes.";
     name_hint_user = "Shown to others and in the audit log. Without one it is the e-mail address.", "Montré aux autres et dans le journal d'audit. À défaut, c'est l'adresse e-mail.";
     name_hint_edit = "Shown to others and in the audit log. 1 to 256 characters.", "Montré aux autres et dans le journal d'audit. De 1 à 256 caractères.";
-    name_hint_account = "1 to 256 characters; no other active service account of your org has it.", "De 1 à 256 caractères ; aucun autre compte de service actif de votre organisation ne le porte.";
+    name_hint_account = "Shown with its keys and in the audit log. 1 to 256 characters.", "Montré avec ses clés et dans le journal d'audit. De 1 à 256 caractères.";
     email_hint_user = "The login name; nobody else in your org has it.", "L'identifiant de connexion ; personne d'autre ne l'a dans votre organisation.";
     email_hint_edit = "Changing it does not change the login name.", "La modifier ne change pas l'identifiant de connexion.";
     email_hint_account = "Optional: where to reach those who look after it.", "Facultatif : où joindre qui s'en occupe.";
