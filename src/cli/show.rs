@@ -77,6 +77,7 @@ fn json(response: &Response, out: &mut impl Write) -> io::Result<()> {
         Response::Rotated { old, new } => put(&serde_json::json!({"old": old, "new": new}), out),
         Response::Offboarding(view) => put(view, out),
         Response::Link(link) => put(link, out),
+        Response::Explained(explained) => put(explained, out),
         Response::Audit(page) => put(page, out),
         Response::AuditVerified(findings) => put(findings, out),
         Response::Nodes(nodes) => put(nodes, out),
@@ -156,6 +157,7 @@ fn table(response: &Response, out: &mut impl Write) -> io::Result<()> {
         | Response::Rotated { .. }
         | Response::Offboarding(_)
         | Response::Link(_)
+        | Response::Explained(_)
         | Response::Audit(_)
         | Response::AuditVerified(_) => json(response, out),
         Response::Nodes(nodes) => show_store::nodes(nodes, out),

@@ -1,6 +1,7 @@
 //! The control listener: what the pages and the key management API share, and how both are served. Who somebody is is found
 //! out in each of them.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +51,8 @@ pub struct Desk {
     pub config: Control,
     /// What the value of [`RELAY`] must be.
     pub relay: SecretValue,
+    /// Where senders reach this process, for examples.
+    pub senders: SocketAddr,
     /// The proxies in front that are believed about who the client is.
     pub trusted_proxies: Vec<IpNet>,
     /// The ways to sign in.
@@ -64,6 +67,7 @@ impl Desk {
         fingerprinter: Arc<LateFingerprinter>,
         config: &Config,
         relay: SecretValue,
+        senders: SocketAddr,
     ) -> Self {
         Self {
             doors: Doors::new(Arc::clone(service.store()), config.control.clone()),
@@ -77,6 +81,7 @@ impl Desk {
             },
             config: config.control.clone(),
             relay,
+            senders,
             trusted_proxies: config.listen.trusted_proxies.clone(),
         }
     }
@@ -102,7 +107,7 @@ pub async fn serve(listener: TcpListener, desk: Desk, mut drain: Signal) {
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(bounds)
         .with_state(Arc::clone(&desk))
-        .into_make_service_with_connect_info::<std::net::SocketAddr>();
+        .into_make_service_with_connect_info::<SocketAddr>();
     let serving = axum::serve(listener, router);
     let forgetting = async {
         loop {

@@ -7,6 +7,7 @@ mod caller;
 mod client;
 mod compare;
 pub mod desk;
+pub mod explain;
 mod nodes;
 mod operations;
 pub mod page;
@@ -25,6 +26,7 @@ use tokio::task::spawn_blocking;
 
 pub use audit::{AuditPage, AuditView};
 pub use caller::Caller;
+use explain::Explain;
 pub use nodes::{NodeHealth, NodeView};
 use operations::{Performing, Traces};
 pub use protocol::{
@@ -141,6 +143,7 @@ pub struct KeyService {
     applied: Option<AppliedChanges>,
     table: Option<Arc<KeyTable>>,
     restore: Option<Restore>,
+    explain: Option<Explain>,
     pages: Pages,
     link_lifetime: Duration,
 }
@@ -161,6 +164,7 @@ impl KeyService {
             applied: None,
             table: None,
             restore: None,
+            explain: None,
             pages: Pages {
                 url: None,
                 operator_orgs: Vec::new(),
@@ -195,6 +199,15 @@ impl KeyService {
     pub fn comparing(self, table: Arc<KeyTable>) -> Self {
         Self {
             table: Some(table),
+            ..self
+        }
+    }
+
+    /// With a way to explain requests.
+    #[must_use]
+    pub fn explaining(self, explain: Explain) -> Self {
+        Self {
+            explain: Some(explain),
             ..self
         }
     }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
 
 use super::audit::AuditPage;
+use super::explain::{Explanation, Question};
 use super::nodes::NodeView;
 use super::receipt::Receipt;
 use super::uses::{KeyUseView, OrgUseView};
@@ -154,6 +155,8 @@ pub enum Request {
     Whoami { secret: SecretText },
     /// Another operation, and then which nodes have applied it, once all have or this time is up.
     AndWait { request: Box<Request>, wait_ms: u64 },
+    /// What would be decided about a request, and why.
+    Explain { question: Box<Question> },
     /// Entries of the audit log, the newest first.
     ListAudit { query: AuditQuery },
     /// Looks through all of the audit log.
@@ -289,6 +292,8 @@ pub enum Response {
     Offboarding(Box<OffboardingView>),
     /// A one-time link.
     Link(LinkView),
+    /// What would be decided about a request, and why.
+    Explained(Box<Explanation>),
     /// Entries of the audit log.
     Audit(AuditPage),
     /// What a look through the audit log found.

@@ -11,6 +11,7 @@ pub mod policy;
 pub mod refusal;
 pub mod rules;
 pub mod secret;
+mod step;
 pub mod table;
 pub mod usage;
 pub mod uses;

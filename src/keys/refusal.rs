@@ -78,10 +78,22 @@ pub enum Refusal {
     OriginMalformed,
     /// An expiry that is past.
     ExpiryPast,
+    /// A date that is none.
+    DateMalformed,
+    /// A client address, or network, that is none.
+    AddressMalformed {
+        /// What was given.
+        given: CompactString,
+    },
     /// Nothing has this id or name.
     NotFound {
         /// What was looked for.
         what: &'static str,
+    },
+    /// What is to be explained is no request that HTTP allows.
+    NoRequest {
+        /// Which part of it.
+        part: &'static str,
     },
     /// The last admin of an org would be disabled, or be one no more.
     LastAdmin,
@@ -169,7 +181,10 @@ impl Refusal {
             Self::SecretMalformed => "secret_malformed",
             Self::OriginMalformed => "origin_malformed",
             Self::ExpiryPast => "expiry_past",
+            Self::DateMalformed => "date_malformed",
+            Self::AddressMalformed { .. } => "address_malformed",
             Self::NotFound { .. } => "not_found",
+            Self::NoRequest { .. } => "no_request",
             Self::LastAdmin => "last_admin",
             Self::NotPermitted { .. } => "not_permitted",
             Self::ScopeMissing { .. } => "scope_missing",
@@ -249,9 +264,17 @@ impl Refusal {
                 "une origine est un schéma et un hôte, comme https://shop.example ou https://*.shop.example".to_owned()
             }
             Self::ExpiryPast => "cette date d'expiration est passée : donnez-en une à venir".to_owned(),
+            Self::DateMalformed => "ce n'est pas une date : donnez-en une comme 2030-12-31".to_owned(),
+            Self::AddressMalformed { given } => format!(
+                "« {given} » n'est ni une adresse ni un réseau : donnez par exemple 192.0.2.7, 10.0.0.0/8 ou 2001:db8::/32"
+            ),
             Self::NotFound { what } => {
                 format!("introuvable : {} ; vérifiez l'identifiant", noun_fr(what))
             }
+            Self::NoRequest { part } => format!(
+                "ce n'est pas une requête que HTTP permet : {} ne convient pas",
+                noun_fr(part)
+            ),
             Self::LastAdmin => {
                 "une organisation garde au moins un administrateur actif : nommez-en d'abord un autre".to_owned()
             }
@@ -343,6 +366,9 @@ fn noun_fr(what: &str) -> &str {
         "application key" => "une clé d'application",
         "client token" => "un jeton client",
         "service account" => "un compte de service",
+        "method" => "la méthode",
+        "target" => "l'adresse",
+        "headers" => "les en-têtes",
         _ => what,
     }
 }
@@ -386,6 +412,12 @@ impl fmt::Display for Refusal {
             Self::ExpiryPast => f.write_str("this expiry is in the past: give a later time"),
             Self::NotFound { what } if what.contains(':') => write!(f, "there is no such {what}"),
             Self::NotFound { what } => write!(f, "there is no such {what}: check its id or name"),
+            Self::NoRequest { part } => write!(f, "this is no request that HTTP allows: look at its {part}"),
+            Self::DateMalformed => f.write_str("this is no date: give one, as in 2030-12-31"),
+            Self::AddressMalformed { given } => write!(
+                f,
+                "\"{given}\" is no address and no network: give one, as in 192.0.2.7, 10.0.0.0/8 or 2001:db8::/32"
+            ),
             Self::LastAdmin => f.write_str("an org keeps at least one active admin: make somebody else one first"),
             Self::NotPermitted { permission } => write!(
                 f,

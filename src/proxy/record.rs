@@ -17,6 +17,9 @@ use crate::keys::{Attribution, Reason};
 /// The longest client-chosen text kept in a record, in bytes.
 const TEXT_BYTES_MAX: usize = 512;
 
+/// What is shown of a path that a key was put into where none belongs.
+pub const HIDDEN: &str = "{hidden}";
+
 /// What is known of one request (DESIGN 6).
 #[derive(Debug)]
 pub struct RequestRecord {

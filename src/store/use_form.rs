@@ -202,7 +202,7 @@ mod tests {
         let full = encode(&full());
         assert!(full.len() < USE_BYTES_MAX, "{}", full.len());
         assert_eq!(
-            usize::from(full[44]) + usize::from(full[45 + HOURS_MAX * 10]),
+            usize::from(full[43]) + usize::from(full[44 + HOURS_MAX * 10]),
             HOURS_MAX + DAYS_MAX
         );
         // Numbers that no store can add up are the largest that it can.

@@ -16,11 +16,48 @@ use crate::store::{KeyChange, NewKey, NewKeyOf, Rotation, StoreError};
 
 /// What is done to a key, as far as it decides what that takes.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Touch {
+pub(in crate::control) enum Touch {
     See,
     Make,
     Change,
     Revoke,
+}
+
+/// Whose an application key is, as far as it decides what that takes. Other keys are nobody's.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in crate::control) enum Whose {
+    /// The caller's own.
+    Own,
+    /// A service account's.
+    Account,
+    /// Somebody else's.
+    Other,
+}
+
+/// The permission that it takes. Nobody's permission lets anybody make a key for somebody else: that is `None`, and takes
+/// somebody at the machine itself.
+pub(in crate::control) const fn takes(
+    kind: KeyKind,
+    whose: Whose,
+    touch: Touch,
+) -> Option<Permission> {
+    Some(match (kind, whose, touch) {
+        (KeyKind::ApiKey, _, Touch::See) => Permission::ApiKeysRead,
+        (KeyKind::ApiKey, _, Touch::Make | Touch::Change) => Permission::ApiKeysWrite,
+        (KeyKind::ApiKey, _, Touch::Revoke) => Permission::ApiKeysDelete,
+        (KeyKind::ClientToken, _, Touch::See) => Permission::ClientTokensRead,
+        (KeyKind::ClientToken, _, Touch::Make | Touch::Change | Touch::Revoke) => {
+            Permission::ClientTokensWrite
+        }
+        (KeyKind::ApplicationKey, Whose::Own, _) => Permission::UserAppKeys,
+        (KeyKind::ApplicationKey, Whose::Account, _) => Permission::ServiceAccountWrite,
+        (KeyKind::ApplicationKey, Whose::Other, Touch::See) => Permission::OrgAppKeysRead,
+        // A key is made by whoever its requests are attributed to.
+        (KeyKind::ApplicationKey, Whose::Other, Touch::Make) => return None,
+        (KeyKind::ApplicationKey, Whose::Other, Touch::Change | Touch::Revoke) => {
+            Permission::OrgAppKeysWrite
+        }
+    })
 }
 
 impl Performing<'_> {
@@ -31,26 +68,19 @@ impl Performing<'_> {
         owner: Option<&User>,
         touch: Touch,
     ) -> Result<(), ServiceError> {
-        let own = owner.is_some_and(|owner| self.standing.user() == Some(owner.id));
-        let account = owner.is_some_and(|owner| owner.kind == UserKind::ServiceAccount);
-        self.need(match (kind, touch) {
-            (KeyKind::ApiKey, Touch::See) => Permission::ApiKeysRead,
-            (KeyKind::ApiKey, Touch::Make | Touch::Change) => Permission::ApiKeysWrite,
-            (KeyKind::ApiKey, Touch::Revoke) => Permission::ApiKeysDelete,
-            (KeyKind::ClientToken, Touch::See) => Permission::ClientTokensRead,
-            (KeyKind::ClientToken, _) => Permission::ClientTokensWrite,
-            (KeyKind::ApplicationKey, _) if own => Permission::UserAppKeys,
-            (KeyKind::ApplicationKey, _) if account => Permission::ServiceAccountWrite,
-            (KeyKind::ApplicationKey, Touch::See) => Permission::OrgAppKeysRead,
+        let whose = match owner {
+            Some(owner) if self.standing.user() == Some(owner.id) => Whose::Own,
+            Some(owner) if owner.kind == UserKind::ServiceAccount => Whose::Account,
+            _ => Whose::Other,
+        };
+        match takes(kind, whose, touch) {
+            Some(permission) => self.need(permission),
             // A key is made by whoever its requests are attributed to.
-            (KeyKind::ApplicationKey, Touch::Make) => {
-                return self
-                    .standing
-                    .need_operator()
-                    .map_err(|_| Refusal::OwnerOnly.into());
-            }
-            (KeyKind::ApplicationKey, _) => Permission::OrgAppKeysWrite,
-        })
+            None => self
+                .standing
+                .need_operator()
+                .map_err(|_| Refusal::OwnerOnly.into()),
+        }
     }
 
     pub(super) fn create_api_key(

@@ -40,6 +40,7 @@ fn status_of_refusal(refusal: &Refusal) -> StatusCode {
         Refusal::NotPermitted { .. }
         | Refusal::ScopeMissing { .. }
         | Refusal::ScopesWiden
+        | Refusal::OwnerOnly
         | Refusal::OperatorOnly
         | Refusal::OwnerOnly
         | Refusal::SignInFailed => StatusCode::FORBIDDEN,
@@ -60,6 +61,8 @@ fn status_of_refusal(refusal: &Refusal) -> StatusCode {
         | Refusal::SecretMalformed
         | Refusal::OriginMalformed
         | Refusal::ExpiryPast
+        | Refusal::DateMalformed
+        | Refusal::AddressMalformed { .. }
         | Refusal::ScopeMalformed
         | Refusal::TooManyScopes
         | Refusal::EmailMalformed
@@ -70,6 +73,7 @@ fn status_of_refusal(refusal: &Refusal) -> StatusCode {
         | Refusal::NoPerson
         | Refusal::NoServiceAccount
         | Refusal::Ambiguous { .. }
+        | Refusal::NoRequest { .. }
         | Refusal::NotOfKind { .. } => StatusCode::UNPROCESSABLE_ENTITY,
     }
 }
