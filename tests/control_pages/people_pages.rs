@@ -143,7 +143,10 @@ async fn each_role_sees_and_may_do_what_it_should() {
     let mut admin = Person::of(&gateway, &org.user).await;
     let page = admin.page("/users").await;
     assert!(page.contains("Create user") && page.contains("Last sign-in"));
-    assert!(page.contains("1 application key"), "{page}");
+    assert!(
+        page.contains("1<span class=\"sr\"> Application keys"),
+        "{page}"
+    );
     for own in [
         "/service-accounts",
         "/audit",
@@ -515,7 +518,7 @@ async fn what_keys_are_used_for_is_drawn_with_its_numbers_as_a_table() {
     until("three uses written down", is_written).await;
     let used = admin.page("/usage").await;
     assert!(used.contains("<rect class=\"bar\"") && used.contains("Most used keys"));
-    assert!(used.contains("<caption>Requests per hour, last 24 hours</caption>"));
+    assert!(used.contains("<caption class=\"sr\">Requests per hour, last 24 hours</caption>"));
     assert!(used.contains("1 active key was never used"), "{used}");
     assert!(used.contains("The requests of 1 key pass") && used.contains("127.0.0.1"));
     let key = admin

@@ -232,7 +232,6 @@ struct Row {
     is_you: bool,
     last_sign_in: Option<Moment>,
     keys: usize,
-    keys_label: String,
 }
 
 #[derive(Template)]
@@ -318,11 +317,6 @@ async fn listed(
             is_you: user.id == visitor.user.id,
             last_sign_in: last.remove(&user.id.0),
             keys,
-            keys_label: format!(
-                "{}: {}",
-                user.name,
-                said::application_keys(visitor.language, keys)
-            ),
             name: user.name,
             handle: user.handle,
             email: user.email,

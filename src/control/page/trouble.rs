@@ -40,7 +40,6 @@ fn status_of_refusal(refusal: &Refusal) -> StatusCode {
         Refusal::NotPermitted { .. }
         | Refusal::ScopeMissing { .. }
         | Refusal::ScopesWiden
-        | Refusal::OwnerOnly
         | Refusal::OperatorOnly
         | Refusal::OwnerOnly
         | Refusal::SignInFailed => StatusCode::FORBIDDEN,

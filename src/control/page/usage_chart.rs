@@ -287,7 +287,7 @@ mod tests {
     #[test]
     fn the_picture_has_its_numbers_in_words_and_no_style() {
         let text = chart(&[0, 7, 2]).render().unwrap();
-        assert!(text.contains("2026-11-25 01:00: 7") && text.contains("<caption>"));
+        assert!(text.contains("2026-11-25 01:00: 7") && text.contains("<caption class=\"sr\">"));
         assert!(text.contains("aria-labelledby") && !text.contains("style="));
     }
 }

@@ -118,8 +118,8 @@ words! {
     anybody = "Anybody", "N'importe qui";
     action = "What", "Quoi";
     anything = "Anything", "N'importe quoi";
-    object = "Object id", "Id de l'objet";
-    object_hint = "The id of a key, a user or the org.", "L'id d'une clé, d'un utilisateur ou de l'organisation.";
+    object = "Id of the key or user", "Id de la clé ou de l'utilisateur";
+    object_id = "Object id", "Id de l'objet";
     from = "From (UTC)", "À partir du (UTC)";
     until = "Before (UTC)", "Avant le (UTC)";
     show = "Show", "Afficher";
