@@ -11,6 +11,14 @@
 mod browser;
 mod every_answer;
 mod forms;
+#[path = "../gateway/harness.rs"]
+#[expect(
+    dead_code,
+    reason = "the other test binaries that include it use the rest"
+)]
+mod harness;
 mod house;
+mod people_pages;
+mod people_scene;
 mod sessions;
 mod sign_in;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use super::Performing;
 use super::keys::Touch;
-use crate::control::uses::{KeyTotals, KeyUseView, OrgUseView};
+use crate::control::uses::{KeyTotals, KeyUseView, OrgBuckets, OrgUseView};
 use crate::control::views::Names;
 use crate::control::{KeyStatus, KeyView, OrgView, Response, ServiceError};
 use crate::keys::{KeyId, KeyKind, Timestamp, User, UserId};
@@ -53,9 +53,13 @@ impl Performing<'_> {
         let names = Names::of(users.values().copied());
         let now = now();
         let mut totals: Vec<KeyTotals> = Vec::with_capacity(keys.len());
+        let mut sums = OrgBuckets::until(now);
         for keys in keys.chunks(AT_ONCE) {
             let ids: Vec<KeyId> = keys.iter().map(|key| key.id).collect();
             for (key, uses) in keys.iter().zip(self.store.usage_of(&ids)?) {
+                if let Some(uses) = &uses {
+                    sums.add(uses);
+                }
                 let owner = key.owner.and_then(|owner| users.get(&owner).copied());
                 let view = KeyView::of(key, owner).used(uses.as_ref());
                 let of_key = KeyTotals::of(view.named(key, &names), uses.as_ref(), now);
@@ -68,7 +72,13 @@ impl Performing<'_> {
         let more = totals.len().saturating_sub(KEYS_MAX) as u64;
         totals.truncate(KEYS_MAX);
         let org = OrgView::of(&org);
-        let keys = totals;
-        Ok(Response::OrgUse(Box::new(OrgUseView { org, keys, more })))
+        let (by_hour, by_day) = sums.views();
+        Ok(Response::OrgUse(Box::new(OrgUseView {
+            org,
+            keys: totals,
+            more,
+            by_hour,
+            by_day,
+        })))
     }
 }

@@ -13,10 +13,14 @@ mod oidc;
 mod people;
 mod people_form;
 mod people_leave;
+mod people_one;
+mod phrases_people;
 mod preferences;
 mod shell;
 mod sign_in;
 mod trouble;
+mod usage;
+mod usage_chart;
 mod visitor;
 mod words_people;
 mod words_sign_in;
@@ -88,6 +92,9 @@ pub fn router(desk: &Arc<Desk>) -> Router<Arc<Desk>> {
         .merge(people::router())
         .merge(audit::router())
         .merge(fleet::router())
+        .merge(usage::router())
+        .merge(sign_in::router())
+        .merge(account::router())
         .fallback(|| async { StatusCode::NOT_FOUND })
         .layer(from_fn_with_state(Arc::clone(desk), dress))
 }
