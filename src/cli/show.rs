@@ -78,6 +78,7 @@ fn json(response: &Response, out: &mut impl Write) -> io::Result<()> {
         Response::Offboarding(view) => put(view, out),
         Response::Link(link) => put(link, out),
         Response::Explained(explained) => put(explained, out),
+        Response::Invitation(invitation) => put(invitation, out),
         Response::Audit(page) => put(page, out),
         Response::AuditVerified(findings) => put(findings, out),
         Response::Nodes(nodes) => put(nodes, out),
@@ -90,6 +91,11 @@ fn json(response: &Response, out: &mut impl Write) -> io::Result<()> {
 
 fn table(response: &Response, out: &mut impl Write) -> io::Result<()> {
     match response {
+        Response::Invitation(invitation) => {
+            one_user(&invitation.user, out)?;
+            let (made, ends) = (&invitation.made_at, &invitation.expires_at);
+            writeln!(out, "invited at {made}, until {ends}")
+        }
         Response::Founded(founded) => one_founded(founded, out),
         Response::Org(org) => one_org(org, out),
         Response::Orgs(orgs) => {

@@ -16,7 +16,7 @@ use tower::limit::GlobalConcurrencyLimitLayer;
 
 use super::sign_in::doors::Doors;
 use super::{KeyService, api, page};
-use crate::config::{Config, Control, SecretValue};
+use crate::config::{Config, Control, Rules, SecretValue};
 use crate::drain::Signal;
 use crate::keys::KeyTable;
 use crate::keys::policy::Staleness;
@@ -49,6 +49,8 @@ pub struct Desk {
     pub staleness: Staleness,
     /// The configuration of this listener.
     pub config: Control,
+    /// How many keys there may be, for lists that say so.
+    pub rules: Rules,
     /// What the value of [`RELAY`] must be.
     pub relay: SecretValue,
     /// Where senders reach this process, for examples.
@@ -80,6 +82,7 @@ impl Desk {
                 serve_for_api: config.view.serve_stale_for_api,
             },
             config: config.control.clone(),
+            rules: config.rules.clone(),
             relay,
             senders,
             trusted_proxies: config.listen.trusted_proxies.clone(),
@@ -102,7 +105,7 @@ pub async fn serve(listener: TcpListener, desk: Desk, mut drain: Signal) {
         .timeout(REQUEST_TIMEOUT)
         .layer(GlobalConcurrencyLimitLayer::new(REQUESTS_AT_ONCE));
     let router = Router::new()
-        .merge(api::router())
+        .merge(api::router(&desk))
         .merge(page::router(&desk))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(bounds)

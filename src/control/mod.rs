@@ -37,8 +37,8 @@ pub use receipt::{NodeReceipt, NodeState, Receipt};
 use sign_in::SignIn;
 pub use uses::{BucketView, KeyTotals, KeyUseView, OrgUseView, ShadowView, SourceView};
 pub use views::{
-    FoundedView, KeyStatus, KeyView, LinkView, OffboardingView, OrgView, UserView, Whoami,
-    time_text,
+    FoundedView, InvitationView, KeyStatus, KeyView, LinkView, OffboardingView, OrgView, UserView,
+    Whoami, time_text,
 };
 
 use crate::keys::audit::AuditId;

@@ -11,8 +11,10 @@ use super::explain::{Explanation, Question};
 use super::nodes::NodeView;
 use super::receipt::Receipt;
 use super::uses::{KeyUseView, OrgUseView};
-use super::views::{FoundedView, KeyView, LinkView, OffboardingView, OrgView, UserView, Whoami};
-use crate::keys::audit::Action;
+use super::views::{
+    FoundedView, InvitationView, KeyView, LinkView, OffboardingView, OrgView, UserView, Whoami,
+};
+use crate::keys::audit::{Action, AuditId};
 use crate::keys::{KeyKind, Labels, Role, Timestamp, UserKind};
 use crate::store::findings::{Findings, Status};
 use crate::store::log::{HeadView, LogFindings};
@@ -99,6 +101,8 @@ pub enum Request {
     ShowOffboarding { user: String },
     /// A one-time link with which a user sets a password and signs in.
     MakeLink { user: String },
+    /// A one-time link that was made, by its entry of the audit log. What opens it is not shown again.
+    ShowInvitation { id: AuditId },
     /// An API key, generated or, with a secret, imported.
     CreateApiKey {
         org: String,
@@ -294,6 +298,8 @@ pub enum Response {
     Link(LinkView),
     /// What would be decided about a request, and why.
     Explained(Box<Explanation>),
+    /// A one-time link that was made.
+    Invitation(InvitationView),
     /// Entries of the audit log.
     Audit(AuditPage),
     /// What a look through the audit log found.

@@ -81,6 +81,7 @@ impl Performing<'_> {
             Request::UpdateUser { user, change } => self.update_user(&user, change)?,
             Request::ShowOffboarding { user } => self.offboarding(&user)?,
             Request::MakeLink { user } => self.make_link(&user)?,
+            Request::ShowInvitation { id } => self.show_invitation(id)?,
             Request::CreateApiKey {
                 org,
                 name,
