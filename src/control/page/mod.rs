@@ -5,10 +5,24 @@
 mod words;
 mod assets;
 mod form;
+mod keys;
+mod keys_detail;
+mod keys_facts;
+mod keys_form;
+mod keys_list;
+mod keys_new;
+mod keys_once;
+mod keys_receipt;
+mod keys_revoke;
+mod keys_rotate;
+mod keys_shadow;
+mod keys_shown;
 mod preferences;
 mod shell;
 mod trouble;
 mod visitor;
+mod words_keys;
+mod words_kinds;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -71,6 +85,7 @@ pub fn router(desk: &Arc<Desk>) -> Router<Arc<Desk>> {
         .route("/", get(|| async { go("/api-keys") }))
         .merge(assets::router())
         .merge(preferences::router())
+        .merge(keys::router())
         .fallback(|| async { StatusCode::NOT_FOUND })
         .layer(from_fn_with_state(Arc::clone(desk), dress))
 }
