@@ -11,6 +11,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use keygate::config::UPSTREAM_NAMES;
+use keygate::keys::Role;
+use keygate::keys::permissions::Permission;
 use keygate::proxy::route::{Destination, Routes};
 
 /// The most lines of a file, its tests aside.
@@ -286,4 +288,42 @@ fn every_dependency_says_why_it_is_there_and_comes_from_the_registry() {
     }
     assert!(count > 20, "{count} dependencies");
     assert!(!manifest.contains("[patch") && !manifest.contains("[replace"));
+}
+
+#[test]
+fn the_readme_says_what_each_role_may() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let mark = |role, permission: &Permission| if permission.is_of(role) { "yes" } else { "" };
+    let head = "| permission | allows to | admin | standard | read-only |\n|---|---|---|---|---|\n";
+    let rows = Permission::ALL.iter().map(|permission| {
+        format!(
+            "| `{}` | {} | {} | {} | {} |\n",
+            permission.as_str(),
+            permission
+                .meaning()
+                .trim_end_matches('.')
+                .to_lowercase_first(),
+            mark(Role::Admin, permission),
+            mark(Role::Standard, permission),
+            mark(Role::ReadOnly, permission),
+        )
+    });
+    let rows: String = std::iter::once(head.to_owned()).chain(rows).collect();
+    let (_, rest) = readme
+        .split_once("<!-- permissions: generated -->\n")
+        .unwrap();
+    let (found, _) = rest.split_once("<!-- /permissions -->").unwrap();
+    assert_eq!(found, rows, "README.md differs; put this there:\n\n{rows}");
+}
+
+trait LowercaseFirst {
+    fn to_lowercase_first(&self) -> String;
+}
+
+impl LowercaseFirst for str {
+    fn to_lowercase_first(&self) -> String {
+        let mut chars = self.chars();
+        let first = chars.next().map(|first| first.to_ascii_lowercase());
+        first.into_iter().chain(chars).collect()
+    }
 }

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant, SystemTime};
 use clap::Args;
 use keygate::keys::secret::Fingerprinter;
 use keygate::keys::{
-    Actor, Key, KeyId, KeyKind, Org, OrgId, Partition, Record, Revision, Role, Secret, Slot,
-    Timestamp, User, UserId, UserKind,
+    Actor, Deed, Key, KeyId, KeyKind, Labels, Org, OrgId, Partition, Record, Revision, Role,
+    Secret, Slot, Timestamp, User, UserId, UserKind,
 };
 use keygate::store::redis::{Purpose, RedisStore};
 use serde_json::json;
@@ -87,11 +87,14 @@ impl Maker {
             kind: UserKind::Person,
             handle: handle.as_str().into(),
             name: handle.as_str().into(),
+            email: handle.as_str().into(),
+            title: None,
             role: Role::Admin,
             disabled: false,
             application_keys_revoked_through: Revision(0),
             application_keys_revoked_at: None,
             created_at: self.now,
+            modified_at: self.now,
             revision: self.next(partition),
         };
         let mut given = String::new();
@@ -112,6 +115,13 @@ impl Maker {
                 issued: revision,
                 revision,
                 revoked: None,
+                shadowed: None,
+                modified: Deed {
+                    at: self.now,
+                    by: Actor::User(user.id),
+                },
+                replaced_by: None,
+                labels: Labels::default(),
                 expires_at: None,
                 scopes: None,
                 allowed_addresses: Vec::new(),

@@ -6,7 +6,8 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use keygate::keys::{Actor, KeyId, OrgId, Partition, Revision};
+use keygate::keys::audit::By;
+use keygate::keys::{KeyId, Labels, OrgId, Partition, Revision};
 use keygate::store::redis::RedisStore;
 use keygate::store::{NewKey, NewKeyOf, StoreError};
 
@@ -94,7 +95,9 @@ pub fn write(
                         None
                     };
                     let outcome = match (revoked, turns.next()) {
-                        (Some(id), _) => store.revoke_key(id, Actor::Operator),
+                        (Some(id), _) => {
+                            store.revoke_key(id, &By::operator()).map(|done| done.value)
+                        }
                         (None, Some(org)) => {
                             number += 1;
                             create(store, *org, number)
@@ -122,7 +125,7 @@ pub fn write(
                 own.lasted = start.elapsed();
                 // What is left is revoked for the next run's sake: an org has only so many keys. It is not counted.
                 for id in kept {
-                    if let Err(error) = store.revoke_key(id, Actor::Operator) {
+                    if let Err(error) = store.revoke_key(id, &By::operator()) {
                         own.failed += 1;
                         own.why.get_or_insert_with(|| error.to_string());
                     }
@@ -144,16 +147,22 @@ pub fn write(
 
 fn create(store: &RedisStore, org: OrgId, number: u64) -> Result<keygate::keys::Key, StoreError> {
     let name = format!("made-{number}-{:08x}", fastrand::u32(..)).parse()?;
-    let issued = store.create_key(NewKey {
-        of: NewKeyOf::ApiKey {
-            org,
-            allowed_addresses: Vec::new(),
-        },
-        name,
-        secret: None,
-        expires_at: None,
-        created_by: Actor::Operator,
-    })?;
+    let issued = store
+        .create_key(
+            NewKey {
+                of: NewKeyOf::ApiKey {
+                    org,
+                    allowed_addresses: Vec::new(),
+                },
+                name,
+                secret: None,
+                expires_at: None,
+                imported: false,
+                labels: Labels::default(),
+            },
+            &By::operator(),
+        )?
+        .value;
     Ok(issued.key)
 }
 

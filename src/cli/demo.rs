@@ -83,6 +83,10 @@ async fn start(options: Demo, folder: PathBuf) -> ExitCode {
     config.listen.address = listen.unwrap_or_else(|| free_port(PORT));
     config.admin.address = admin
         .unwrap_or_else(|| free_port(config.listen.address.port().max(PORT).saturating_add(1)));
+    config.control.address = match config.admin.address.port() {
+        0 => SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        port => free_port(port.saturating_add(1)),
+    };
 
     if let Some(server) = redis
         && let Err(error) = use_redis(&mut config, server)

@@ -339,7 +339,7 @@ fn one_key(key: &KeyView, out: &mut impl Write) -> io::Result<()> {
 fn one_whoami(whoami: &Whoami, out: &mut impl Write) -> io::Result<()> {
     one_key(&whoami.key, out)?;
     fact_if("org", whoami.org_name.as_deref(), out)?;
-    fact_if("owner", whoami.owner_name.as_deref(), out)?;
+    fact_if("owner", whoami.key.owner_name.as_deref(), out)?;
     fact("may reach", &whoami.reach, out)?;
     fact(
         "accepted",

@@ -104,9 +104,10 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+    use crate::keys::Revision;
+    use crate::keys::audit::By;
     use crate::keys::rules::Limits;
     use crate::keys::secret::RootKey;
-    use crate::keys::{Actor, Revision};
     use crate::store::EmbeddedStore;
 
     #[test]
@@ -119,9 +120,10 @@ mod tests {
             .found(
                 "acme".parse().unwrap(),
                 "ann@acme.example".parse().unwrap(),
-                Actor::Operator,
+                &By::operator(),
             )
-            .unwrap();
+            .unwrap()
+            .value;
         let records = store.snapshot().unwrap().records;
         let store = Store::Embedded(store);
         let table = Arc::new(KeyTable::new(Instant::now()));

@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tower::ServiceBuilder;
 use tower::limit::GlobalConcurrencyLimitLayer;
 
+use super::sign_in::doors::Doors;
 use super::{KeyService, api, page};
 use crate::config::{Config, Control, SecretValue};
 use crate::drain::Signal;
@@ -54,6 +55,8 @@ pub struct Desk {
     pub senders: SocketAddr,
     /// The proxies in front that are believed about who the client is.
     pub trusted_proxies: Vec<IpNet>,
+    /// The ways to sign in.
+    pub doors: Doors,
 }
 
 impl Desk {
@@ -67,6 +70,7 @@ impl Desk {
         senders: SocketAddr,
     ) -> Self {
         Self {
+            doors: Doors::new(Arc::clone(service.store()), config.control.clone()),
             service,
             table,
             fingerprinter,
@@ -108,6 +112,7 @@ pub async fn serve(listener: TcpListener, desk: Desk, mut drain: Signal) {
     let forgetting = async {
         loop {
             tokio::time::sleep(FORGET_EVERY.mul_f64(0.5 + fastrand::f64())).await;
+            desk.doors.attempts.forget();
             let store = Arc::clone(desk.service.store());
             // What could not be taken away now is the next time.
             let _ = tokio::task::spawn_blocking(move || store.forget_expired()).await;

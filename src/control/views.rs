@@ -300,8 +300,6 @@ pub struct Whoami {
     pub key: KeyView,
     /// Its org's name.
     pub org_name: Option<String>,
-    /// Its owner's name.
-    pub owner_name: Option<String>,
     /// Why it is refused now, in words; `None` when it is not.
     pub refused: Option<String>,
     /// What keys of its kind may reach, in words.
@@ -332,7 +330,6 @@ impl Whoami {
         Self {
             key: view,
             org_name: org.map(|org| org.name.to_string()),
-            owner_name: owner.map(|owner| owner.name.to_string()),
             refused,
             reach: rules::of(key.kind).reach.to_owned(),
         }

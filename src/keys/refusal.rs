@@ -104,6 +104,8 @@ pub enum Refusal {
     },
     /// The application key used has scopes, and another key would get more than those.
     ScopesWiden,
+    /// An application key, made by somebody else than its owner.
+    OwnerOnly,
     /// Only somebody at the machine may.
     OperatorOnly,
     /// A scope that is no name of a permission.
@@ -124,6 +126,10 @@ pub enum Refusal {
         /// In bytes.
         most: usize,
     },
+    /// The old password, where a new one is to be set, is wrong.
+    OldPasswordWrong,
+    /// A password that was typed twice, differently.
+    PasswordsDiffer,
     /// The login name or the password is wrong, or the user may not sign in. Nobody is told which.
     SignInFailed,
     /// Too many attempts to sign in.
@@ -177,6 +183,7 @@ impl Refusal {
             Self::NotPermitted { .. } => "not_permitted",
             Self::ScopeMissing { .. } => "scope_missing",
             Self::ScopesWiden => "scopes_widen",
+            Self::OwnerOnly => "owner_only",
             Self::OperatorOnly => "operator_only",
             Self::ScopeMalformed => "scope_malformed",
             Self::TooManyScopes => "too_many_scopes",
@@ -184,6 +191,8 @@ impl Refusal {
             Self::OnceReused => "idempotency_key_reused",
             Self::PasswordTooShort { .. } => "password_too_short",
             Self::PasswordTooLong { .. } => "password_too_long",
+            Self::OldPasswordWrong => "old_password_wrong",
+            Self::PasswordsDiffer => "passwords_differ",
             Self::SignInFailed => "sign_in_failed",
             Self::TooManyAttempts { .. } => "too_many_attempts",
             Self::LinkSpent => "link_spent",
@@ -270,6 +279,11 @@ impl Refusal {
             Self::ScopesWiden => {
                 "la clé d'application utilisée a des portées et ne peut pas en donner d'autres : nommez des portées qu'elle a".to_owned()
             }
+            Self::OwnerOnly => {
+                "une clé d'application est créée par l'utilisateur à qui ses requêtes sont attribuées : demandez-le-lui, ou \
+                 utilisez un compte de service"
+                    .to_owned()
+            }
             Self::OperatorOnly => {
                 "cela ne peut se faire que sur la machine elle-même : lancez la commande sur le serveur".to_owned()
             }
@@ -286,6 +300,12 @@ impl Refusal {
             }
             Self::PasswordTooLong { most } => {
                 format!("un mot de passe a au plus {most} octets : donnez-en un plus court")
+            }
+            Self::OldPasswordWrong => {
+                "ce n'est pas votre mot de passe actuel : saisissez-le à nouveau".to_owned()
+            }
+            Self::PasswordsDiffer => {
+                "les deux mots de passe diffèrent : saisissez deux fois le même".to_owned()
             }
             Self::SignInFailed => {
                 "identifiant ou mot de passe inconnu : vérifiez-les, ou demandez un lien de connexion à un administrateur".to_owned()
@@ -382,7 +402,8 @@ impl fmt::Display for Refusal {
                 f,
                 "\"{given}\" is no address and no network: give one, as in 192.0.2.7, 10.0.0.0/8 or 2001:db8::/32"
             ),
-            Self::NotFound { what } => write!(f, "there is no such {what}"),
+            Self::NotFound { what } if what.contains(':') => write!(f, "there is no such {what}"),
+            Self::NotFound { what } => write!(f, "there is no such {what}: check its id or name"),
             Self::LastAdmin => f.write_str("an org keeps at least one active admin: make somebody else one first"),
             Self::NotPermitted { permission } => write!(
                 f,
@@ -397,6 +418,10 @@ impl fmt::Display for Refusal {
             Self::ScopesWiden => f.write_str(
                 "the application key used has scopes and can give no others: name scopes that it has, or use a key without scopes",
             ),
+            Self::OwnerOnly => f.write_str(
+                "an application key is made by the user its requests are attributed to: ask them to make it, or use a \
+                 service account",
+            ),
             Self::OperatorOnly => f.write_str("this can only be done at the machine itself: run the command on the server"),
             Self::ScopeMalformed => f.write_str(
                 "a scope is the name of a permission, as in api_keys_read: lower-case letters, digits and _ only",
@@ -408,6 +433,8 @@ impl fmt::Display for Refusal {
                 write!(f, "a password has at least {least} characters: give a longer one")
             }
             Self::PasswordTooLong { most } => write!(f, "a password has at most {most} bytes: give a shorter one"),
+            Self::OldPasswordWrong => f.write_str("this is not your present password: type it again"),
+            Self::PasswordsDiffer => f.write_str("the two passwords differ: type the same one twice"),
             Self::SignInFailed => f.write_str(
                 "this login name and password are not known together: check both, or ask an admin for a sign-in link",
             ),

@@ -394,11 +394,12 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::keys::audit::By;
     use crate::keys::rules::Limits;
     use crate::keys::secret::RootKey;
-    use crate::keys::{Actor, KeyKind, UserId};
+    use crate::keys::{KeyKind, Labels, UserId};
     use crate::store::EmbeddedStore;
-    use crate::store::{NewKey, NewKeyOf, NewUser};
+    use crate::store::{NewKey, NewKeyOf, NewUser, UserChange};
 
     fn root_key() -> RootKey {
         RootKey::from_hex(&"5a".repeat(32)).unwrap()
@@ -427,9 +428,17 @@ mod tests {
             name: name.parse().unwrap(),
             secret: None,
             expires_at: None,
-            created_by: Actor::Operator,
+            imported: false,
+            labels: Labels::default(),
         };
-        store.create_key(new).unwrap().key.id
+        store.create_key(new, &By::operator()).unwrap().value.key.id
+    }
+
+    fn disabled(disabled: bool) -> UserChange {
+        UserChange {
+            disabled: Some(disabled),
+            ..UserChange::default()
+        }
     }
 
     /// Orgs with users and keys: active, revoked, and revoked with their owner, some under a name used twice.
@@ -438,25 +447,37 @@ mod tests {
         for number in 0..20 {
             let org = format!("org {number}").parse().unwrap();
             let founded = store
-                .found(org, "ann@example.com".parse().unwrap(), Actor::Operator)
-                .unwrap();
+                .found(org, "ann@example.com".parse().unwrap(), &By::operator())
+                .unwrap()
+                .value;
             let user = store
-                .create_user(NewUser {
-                    org: founded.org.id,
-                    handle: "bob@example.com".parse().unwrap(),
-                    name: None,
-                    role: crate::keys::Role::Standard,
-                })
-                .unwrap();
+                .create_user(
+                    NewUser {
+                        org: founded.org.id,
+                        handle: "bob@example.com".parse().unwrap(),
+                        name: None,
+                        title: None,
+                        role: crate::keys::Role::Standard,
+                    },
+                    &By::operator(),
+                )
+                .unwrap()
+                .value;
             application_key(&store, user.id, "kept");
-            store.set_user_disabled(user.id, true).unwrap();
-            store.set_user_disabled(user.id, false).unwrap();
+            store
+                .update_user(user.id, disabled(true), &By::operator())
+                .unwrap();
+            store
+                .update_user(user.id, disabled(false), &By::operator())
+                .unwrap();
             application_key(&store, user.id, "kept");
             let revoked = application_key(&store, founded.user.id, "again");
-            store.revoke_key(revoked, Actor::Operator).unwrap();
+            store.revoke_key(revoked, &By::operator()).unwrap();
             application_key(&store, founded.user.id, "again");
             if number % 5 == 0 {
-                store.set_org_disabled(founded.org.id, true).unwrap();
+                store
+                    .set_org_disabled(founded.org.id, true, &By::operator())
+                    .unwrap();
             }
         }
         store
@@ -499,7 +520,7 @@ mod tests {
         assert_eq!(found, source.verify().unwrap());
         // The names that are taken and the names that are free are the same.
         for (number, org) in target.orgs().unwrap().iter().enumerate() {
-            let taken = target.create_org(org.name.parse().unwrap(), Actor::Operator);
+            let taken = target.create_org(org.name.parse().unwrap(), &By::operator());
             assert!(matches!(taken, Err(StoreError::Refused(_))), "{number}");
             let active = |store: &EmbeddedStore| {
                 let keys = store.keys_of(org.id).unwrap();
@@ -510,7 +531,7 @@ mod tests {
             assert_eq!(active(&target), active(&source));
         }
         target
-            .create_org("new".parse().unwrap(), Actor::Operator)
+            .create_org("new".parse().unwrap(), &By::operator())
             .unwrap();
     }
 
@@ -541,7 +562,9 @@ mod tests {
 
         // The source changes meanwhile.
         let org = source.orgs().unwrap().remove(0);
-        source.set_org_disabled(org.id, !org.disabled).unwrap();
+        source
+            .set_org_disabled(org.id, !org.disabled, &By::operator())
+            .unwrap();
         let target = make_like(&path, &source).unwrap();
         let copied = copy(&source, &target, Demand::Same).unwrap();
         assert_eq!(copied.records, 180);
@@ -562,12 +585,16 @@ mod tests {
         let target = make_like(&path, &source).unwrap();
         copy(&source, &target, Demand::Same).unwrap();
         let newer = target.orgs().unwrap().remove(0);
-        target.set_org_disabled(newer.id, !newer.disabled).unwrap();
+        target
+            .set_org_disabled(newer.id, !newer.disabled, &By::operator())
+            .unwrap();
         let older = source.orgs().unwrap().remove(1);
         // Its revision must be above the target's for it to win.
         for _ in 0..3 {
             let disabled = source.org(older.id).unwrap().unwrap().disabled;
-            source.set_org_disabled(older.id, !disabled).unwrap();
+            source
+                .set_org_disabled(older.id, !disabled, &By::operator())
+                .unwrap();
         }
         let refused = copy(&source, &target, Demand::Same).unwrap_err();
         assert!(

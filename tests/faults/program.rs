@@ -163,7 +163,7 @@ impl Program {
         std::fs::write(
             &config,
             format!(
-                "[listen]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"\n[store]\ndata_dir = {data:?}\n{store}\n\
+                "[listen]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"\n[control]\nlistener = \"off\"\n[store]\ndata_dir = {data:?}\n{store}\n\
                  [record]\nsink = \"file\"\npath = {records:?}\n[upstreams.default]\nurl = {upstream:?}\n{more}\n"
             ),
         )

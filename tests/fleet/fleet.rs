@@ -132,7 +132,7 @@ impl Key {
 /// A configuration file.
 pub fn config(place: &Place, home: &Home, upstream: &str, sections: &str) -> String {
     let mut text = format!(
-        "[listen]\naddress = \"{}\"\nworkers = 1\n[admin]\naddress = \"{}\"\n[store]\ndata_dir = {:?}\n",
+        "[listen]\naddress = \"{}\"\nworkers = 1\n[admin]\naddress = \"{}\"\n[control]\nlistener = \"off\"\n[store]\ndata_dir = {:?}\n",
         place.address, place.admin, place.data_dir
     );
     if let Home::Redis { servers, lines } = home {

@@ -116,7 +116,7 @@ fn the_suite_holds_on_one_server() {
 
 #[test]
 fn the_suite_holds_with_passwords_and_a_user_of_its_own() {
-    let rules = "keygate on >only-for-keygate resetchannels ~{keygate:* -@all +@connection +@hash +@stream +eval +evalsha \
+    let rules = "keygate on >only-for-keygate resetchannels ~{keygate:* -@all +@connection +@hash +@list +@stream +eval +evalsha \
                  +script|load +script|exists +del +unlink +exists +type +time +info +role +wait +cluster|slots -@dangerous +info +role";
     let server = RedisServer::with(Options {
         password: Some("open-sesame".to_owned()),

@@ -5,7 +5,8 @@ use std::str::FromStr as _;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use keygate::keys::{Actor, OrgId};
+use keygate::keys::audit::By;
+use keygate::keys::{Labels, OrgId};
 use keygate::store::{FleetStore, Issued, NewKey, NewKeyOf};
 use serde_json::Value;
 
@@ -31,9 +32,15 @@ pub fn make_key(store: &FleetStore, org: &str, name: &str) -> Issued {
         name: name.parse().unwrap(),
         secret: None,
         expires_at: None,
-        created_by: Actor::Operator,
+        imported: false,
+        labels: Labels::default(),
     };
-    store.reach().unwrap().create_key(new).unwrap()
+    store
+        .reach()
+        .unwrap()
+        .create_key(new, &By::operator())
+        .unwrap()
+        .value
 }
 
 /// What a gateway says to a call of the API with the org's pair of keys.
@@ -220,7 +227,7 @@ fn of_ten_thousand_changes_none_is_missed_by_gateways_that_are_cut_off_twenty_ti
                             store
                                 .reach()
                                 .unwrap()
-                                .revoke_key(id, Actor::Operator)
+                                .revoke_key(id, &By::operator())
                                 .unwrap();
                         } else {
                             let issued = make_key(&store, org, &format!("key-{at}"));

@@ -7,9 +7,10 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use keygate::config::Config;
+use keygate::keys::audit::By;
 use keygate::keys::rules::Limits;
 use keygate::keys::secret::RootKey;
-use keygate::keys::{Actor, PARTITIONS};
+use keygate::keys::{Labels, PARTITIONS};
 use keygate::store::{EmbeddedStore, NewKey, NewKeyOf, migrate};
 use serde_json::Value;
 
@@ -167,9 +168,10 @@ fn a_migration_that_was_killed_goes_on_where_it_was() {
             name: format!("token {number}").parse().unwrap(),
             secret: None,
             expires_at: None,
-            created_by: Actor::Operator,
+            imported: false,
+            labels: Labels::default(),
         };
-        store.create_key(new).unwrap();
+        store.create_key(new, &By::operator()).unwrap();
     }
     let records = store.counts().unwrap().iter().sum::<u64>();
     drop(store);

@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use keygate::app::{App, Records};
-use keygate::config::Config;
+use keygate::config::{Config, Switch};
 use keygate::control::{KeyView, Request, Response};
 use keygate::demo::Intake;
-use keygate::keys::{KeyKind, Role};
+use keygate::keys::{KeyKind, Labels, Role};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -52,6 +52,8 @@ impl Gateway {
         config.listen.address = loopback();
         config.listen.workers = 1;
         config.admin.address = loopback();
+        // Without it, requests of the key management API go to the upstream, too.
+        config.control.listener = Switch::Off;
         configure(&mut config);
 
         let records = Arc::new(Mutex::new(Vec::new()));
@@ -203,6 +205,7 @@ pub fn api_key(org: &str, name: &str) -> Request {
         expires_at: None,
         allowed_addresses: Vec::new(),
         secret: None,
+        labels: Labels::default(),
     }
 }
 
@@ -232,6 +235,7 @@ pub fn user(org: &str, email: &str) -> Request {
         org: org.to_owned(),
         email: email.to_owned(),
         name: None,
+        title: None,
         role: Role::Standard,
     }
 }

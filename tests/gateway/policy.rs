@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use keygate::config::{RouteAccess, RouteConfig};
 use keygate::control::{KeyView, Request};
-use keygate::keys::Timestamp;
+use keygate::keys::{Labels, Timestamp};
 use serde_json::Value;
 
 use super::harness::{Gateway, request, secret, until, user};
@@ -101,6 +101,7 @@ async fn make_keys(gateway: &Gateway) -> BTreeMap<&'static str, KeyView> {
                         .map(|net| net.parse().unwrap())
                         .collect(),
                     secret: None,
+                    labels: Labels::default(),
                 },
                 "application key" => Request::CreateApplicationKey {
                     owner: email.clone(),

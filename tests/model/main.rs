@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use keygate::keys::keyring::Keyring;
 use keygate::keys::{
-    Actor, Deed, Fingerprint, Key, KeyId, KeyKind, Org, OrgId, Record, RecordKind, Revision, Role,
-    Timestamp, User, UserId, UserKind,
+    Actor, Deed, Fingerprint, Key, KeyId, KeyKind, Labels, Org, OrgId, Record, RecordKind,
+    Revision, Role, Timestamp, User, UserId, UserKind,
 };
 use keygate::store::seal::{open, seal};
 use keygate::store::sync::alarm::Alarm;
@@ -150,11 +150,14 @@ impl Run {
                 kind: UserKind::Person,
                 handle: "ann".into(),
                 name: "ann".into(),
+                email: "ann".into(),
+                title: None,
                 role: Role::Standard,
                 disabled: false,
                 application_keys_revoked_through: Revision(0),
                 application_keys_revoked_at: None,
                 created_at: Timestamp(0),
+                modified_at: Timestamp(0),
                 revision: Revision(0),
             }),
         }
@@ -596,6 +599,13 @@ fn key(id: KeyId, org: OrgId, owner: Option<UserId>, fingerprint: Fingerprint) -
         issued: Revision(0),
         revision: Revision(0),
         revoked: None,
+        shadowed: None,
+        modified: Deed {
+            at: Timestamp(0),
+            by: Actor::Operator,
+        },
+        replaced_by: None,
+        labels: Labels::default(),
         expires_at: None,
         scopes: None,
         allowed_addresses: Vec::new(),

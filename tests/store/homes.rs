@@ -9,12 +9,18 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use keygate::config::{Redis, RedisMode, RedisUrl};
+use keygate::keys::audit::{Action, By};
 use keygate::keys::rules::{Limits, Name};
 use keygate::keys::secret::RootKey;
 use keygate::keys::usage::Use;
-use keygate::keys::{Actor, Key, KeyId, Org, OrgId, Role, User, UserId};
+use keygate::keys::{Key, KeyId, Org, OrgId, Partition, Role, User, UserId};
+use keygate::store::log::{Entry, HeadView, LogFindings};
+use keygate::store::papers::{Link, Password, Session};
 use keygate::store::redis::{Purpose, RedisStore};
-use keygate::store::{EmbeddedStore, Founded, Issued, NewKey, NewUser, StoreError};
+use keygate::store::{
+    Done, EmbeddedStore, Founded, Issued, KeyChange, NewKey, NewUser, Rotation, StoreError,
+    UserChange,
+};
 
 macro_rules! kept {
     ($($name:ident($($argument:ident: $of:ty),*) -> $result:ty;)*) => {
@@ -38,14 +44,30 @@ macro_rules! kept {
 }
 
 kept! {
-    create_org(name: Name, by: Actor) -> Result<(Org, Issued), StoreError>;
-    found(org: Name, handle: Name, by: Actor) -> Result<Founded, StoreError>;
-    set_org_disabled(id: OrgId, disabled: bool) -> Result<Org, StoreError>;
-    create_user(user: NewUser) -> Result<User, StoreError>;
-    create_service_account(org: OrgId, name: Name, role: Role) -> Result<User, StoreError>;
-    set_user_disabled(id: UserId, disabled: bool) -> Result<User, StoreError>;
-    create_key(key: NewKey) -> Result<Issued, StoreError>;
-    revoke_key(id: KeyId, by: Actor) -> Result<Key, StoreError>;
+    create_org(name: Name, by: &By) -> Result<Done<(Org, Issued)>, StoreError>;
+    found(org: Name, handle: Name, by: &By) -> Result<Done<Founded>, StoreError>;
+    set_org_disabled(id: OrgId, disabled: bool, by: &By) -> Result<Done<Org>, StoreError>;
+    create_user(user: NewUser, by: &By) -> Result<Done<User>, StoreError>;
+    create_service_account(org: OrgId, name: Name, email: Option<Name>, role: Role, by: &By) -> Result<Done<User>, StoreError>;
+    update_user(id: UserId, change: UserChange, by: &By) -> Result<Done<User>, StoreError>;
+    create_key(key: NewKey, by: &By) -> Result<Done<Issued>, StoreError>;
+    update_key(id: KeyId, change: KeyChange, by: &By) -> Result<Done<Key>, StoreError>;
+    rotate_key(id: KeyId, rotation: Rotation, by: &By) -> Result<Done<(Key, Issued)>, StoreError>;
+    revoke_key(id: KeyId, by: &By) -> Result<Done<Key>, StoreError>;
+    make_link(hash: [u8; 32], link: Link, by: &By) -> Result<Done<User>, StoreError>;
+    use_link(partition: Partition, hash: [u8; 32], password: &str, by: &By) -> Result<Done<User>, StoreError>;
+    set_password(id: UserId, password: &str, by: &By) -> Result<Done<User>, StoreError>;
+    open_session(hash: [u8; 32], session: Session, by: &By) -> Result<Done<User>, StoreError>;
+    touch_session(partition: Partition, hash: [u8; 32]) -> Result<(), StoreError>;
+    end_session(partition: Partition, hash: [u8; 32], by: &By) -> Result<Done<()>, StoreError>;
+    password(id: UserId) -> Result<Option<Password>, StoreError>;
+    link(partition: Partition, hash: [u8; 32]) -> Result<Option<Link>, StoreError>;
+    session(partition: Partition, hash: [u8; 32]) -> Result<Option<Session>, StoreError>;
+    forget_expired() -> Result<usize, StoreError>;
+    log_store(action: Action, note: &str, by: &By) -> Result<Done<()>, StoreError>;
+    begin_logs() -> Result<(), StoreError>;
+    log_before(partition: Partition, number: Option<u64>, most: usize) -> Result<Vec<Entry>, StoreError>;
+    verify_log(earlier: &[HeadView]) -> Result<LogFindings, StoreError>;
     org(id: OrgId) -> Result<Option<Org>, StoreError>;
     org_named(name: &str) -> Result<Option<Org>, StoreError>;
     orgs() -> Result<Vec<Org>, StoreError>;

@@ -23,16 +23,17 @@ use std::time::{Duration, Instant};
 use homes::{Home, InFile, InRedis, Kept};
 use keygate::control::socket::{ControlClient, ControlSocket};
 use keygate::control::{KeyService, KeyView, Request, Response};
+use keygate::keys::audit::By;
 use keygate::keys::rules::{Limits, Name, Refusal};
 use keygate::keys::secret::RootKey;
 use keygate::keys::usage::Use;
 use keygate::keys::{
-    Actor, Key, KeyKind, KeyTable, Org, OrgId, Record, Revision, Role, Secret, Timestamp, User,
+    Key, KeyKind, KeyTable, Labels, Org, OrgId, Record, Revision, Role, Secret, Timestamp, User,
     UserId,
 };
 use keygate::store::sync::Sync;
 use keygate::store::{
-    Changes, EmbeddedStore, Issued, NewKey, NewKeyOf, NewUser, Store, StoreError,
+    Changes, EmbeddedStore, Issued, NewKey, NewKeyOf, NewUser, Store, StoreError, UserChange,
 };
 
 struct Folder {
@@ -98,7 +99,15 @@ fn new_key(of: NewKeyOf, text: &str) -> NewKey {
         name: name(text),
         secret: None,
         expires_at: None,
-        created_by: Actor::Operator,
+        imported: false,
+        labels: Labels::default(),
+    }
+}
+
+fn disabled(disabled: bool) -> UserChange {
+    UserChange {
+        disabled: Some(disabled),
+        ..UserChange::default()
     }
 }
 
@@ -108,18 +117,37 @@ fn import(secret: &str, mut key: NewKey) -> NewKey {
 }
 
 fn org(store: &dyn Kept) -> (Org, Issued) {
-    store.create_org(name("acme"), Actor::Operator).unwrap()
+    store
+        .create_org(name("acme"), &By::operator())
+        .unwrap()
+        .value
 }
 
 fn user(store: &dyn Kept, org: &Org, handle: &str) -> User {
     store
-        .create_user(NewUser {
-            org: org.id,
-            handle: name(handle),
-            name: None,
-            role: Role::Standard,
-        })
+        .create_user(
+            NewUser {
+                org: org.id,
+                handle: name(handle),
+                name: None,
+                title: None,
+                role: Role::Standard,
+            },
+            &By::operator(),
+        )
         .unwrap()
+        .value
+}
+
+/// One more admin, as an org keeps one.
+fn admin(org: &Org) -> NewUser {
+    NewUser {
+        org: org.id,
+        handle: name("admin@acme.example"),
+        name: None,
+        title: None,
+        role: Role::Admin,
+    }
 }
 
 #[track_caller]
@@ -173,13 +201,24 @@ in_every_home! {
 fn everything_is_found_by_what_it_is_called(home: &dyn Home) {
     let store = home.open();
     let made = store
-        .found(name("acme"), name("ann@acme.example"), Actor::Operator)
-        .unwrap();
-    let (other, _) = store.create_org(name("other"), Actor::Operator).unwrap();
+        .found(name("acme"), name("ann@acme.example"), &By::operator())
+        .unwrap()
+        .value;
+    let (other, _) = store
+        .create_org(name("other"), &By::operator())
+        .unwrap()
+        .value;
     let same = user(&*store, &other, "ann@acme.example");
     let deploys = store
-        .create_service_account(made.org.id, name("deploys"), Role::Standard)
-        .unwrap();
+        .create_service_account(
+            made.org.id,
+            name("deploys"),
+            None,
+            Role::Standard,
+            &By::operator(),
+        )
+        .unwrap()
+        .value;
     let store = {
         drop(store);
         home.open()
@@ -232,7 +271,7 @@ fn an_org_has_one_to_five_api_keys(home: &dyn Home) {
     let store = home.open();
     let (org, first) = org(&*store);
     assert_eq!(
-        refusal(store.revoke_key(first.key.id, Actor::Operator)),
+        refusal(store.revoke_key(first.key.id, &By::operator())),
         Refusal::TooFew {
             kind: KeyKind::ApiKey,
             fewest: 1
@@ -240,20 +279,24 @@ fn an_org_has_one_to_five_api_keys(home: &dyn Home) {
     );
     for number in 2..=5 {
         store
-            .create_key(api_key(org.id, &format!("key {number}")))
+            .create_key(api_key(org.id, &format!("key {number}")), &By::operator())
             .unwrap();
     }
     assert_eq!(
-        refusal(store.create_key(api_key(org.id, "key 6"))),
+        refusal(store.create_key(api_key(org.id, "key 6"), &By::operator())),
         Refusal::TooMany {
             kind: KeyKind::ApiKey,
             most: 5
         }
     );
     // Neither client tokens nor revoked keys count.
-    store.create_key(client_token(org.id, "shop")).unwrap();
-    store.revoke_key(first.key.id, Actor::Operator).unwrap();
-    store.create_key(api_key(org.id, "key 6")).unwrap();
+    store
+        .create_key(client_token(org.id, "shop"), &By::operator())
+        .unwrap();
+    store.revoke_key(first.key.id, &By::operator()).unwrap();
+    store
+        .create_key(api_key(org.id, "key 6"), &By::operator())
+        .unwrap();
     let active = store.keys_of(org.id).unwrap();
     assert_eq!(
         active.iter().filter(|key| is_active(&*store, key)).count(),
@@ -266,29 +309,35 @@ fn names_are_unique_among_active_keys_of_one_kind_and_owner(home: &dyn Home) {
     let (org, first) = org(&*store);
     let (ann, bob) = (user(&*store, &org, "ann"), user(&*store, &org, "bob"));
     assert!(matches!(
-        refusal(store.create_key(api_key(org.id, "default"))),
+        refusal(store.create_key(api_key(org.id, "default"), &By::operator())),
         Refusal::NameTaken { .. }
     ));
-    store.create_key(api_key(org.id, "Default")).unwrap();
-    store.create_key(client_token(org.id, "default")).unwrap();
     store
-        .create_key(application_key(ann.id, "default"))
+        .create_key(api_key(org.id, "Default"), &By::operator())
         .unwrap();
     store
-        .create_key(application_key(bob.id, "default"))
+        .create_key(client_token(org.id, "default"), &By::operator())
+        .unwrap();
+    store
+        .create_key(application_key(ann.id, "default"), &By::operator())
+        .unwrap();
+    store
+        .create_key(application_key(bob.id, "default"), &By::operator())
         .unwrap();
     assert!(matches!(
-        refusal(store.create_key(application_key(ann.id, "default"))),
+        refusal(store.create_key(application_key(ann.id, "default"), &By::operator())),
         Refusal::NameTaken { within: "user", .. }
     ));
-    store.revoke_key(first.key.id, Actor::Operator).unwrap();
-    store.create_key(api_key(org.id, "default")).unwrap();
+    store.revoke_key(first.key.id, &By::operator()).unwrap();
+    store
+        .create_key(api_key(org.id, "default"), &By::operator())
+        .unwrap();
     assert!(matches!(
-        refusal(store.revoke_key(first.key.id, Actor::Operator)),
+        refusal(store.revoke_key(first.key.id, &By::operator())),
         Refusal::AlreadyRevoked { .. }
     ));
     assert!(matches!(
-        refusal(store.create_org(name("acme"), Actor::Operator)),
+        refusal(store.create_org(name("acme"), &By::operator())),
         Refusal::NameTaken { what: "org", .. }
     ));
     assert_eq!(store.orgs().unwrap().len(), 1);
@@ -305,7 +354,7 @@ fn of_racing_creates_of_one_name_exactly_one_wins(home: &dyn Home) {
                 let key = client_token(org.id, &format!("round {round}"));
                 std::thread::spawn(move || {
                     start.wait();
-                    store.create_key(key)
+                    store.create_key(key, &By::operator())
                 })
             })
             .collect();
@@ -326,7 +375,7 @@ fn of_racing_creates_at_the_limit_exactly_one_wins(home: &dyn Home) {
     let (org, _) = org(&*store);
     for number in 2..=4 {
         store
-            .create_key(api_key(org.id, &format!("key {number}")))
+            .create_key(api_key(org.id, &format!("key {number}")), &By::operator())
             .unwrap();
     }
     let start = Arc::new(Barrier::new(4));
@@ -336,7 +385,7 @@ fn of_racing_creates_at_the_limit_exactly_one_wins(home: &dyn Home) {
             let key = api_key(org.id, &format!("racer {racer}"));
             std::thread::spawn(move || {
                 start.wait();
-                store.create_key(key).is_ok()
+                store.create_key(key, &By::operator()).is_ok()
             })
         })
         .collect();
@@ -352,25 +401,38 @@ fn disabling_a_user_revokes_their_application_keys_for_good_and_nothing_else(hom
     let store = home.open();
     let (org, first) = org(&*store);
     let (ann, bob) = (user(&*store, &org, "ann"), user(&*store, &org, "bob"));
-    let anns = store.create_key(application_key(ann.id, "laptop")).unwrap();
-    let bobs = store.create_key(application_key(bob.id, "laptop")).unwrap();
+    let anns = store
+        .create_key(application_key(ann.id, "laptop"), &By::operator())
+        .unwrap()
+        .value;
+    let bobs = store
+        .create_key(application_key(bob.id, "laptop"), &By::operator())
+        .unwrap()
+        .value;
 
-    store.set_user_disabled(ann.id, true).unwrap();
+    store
+        .update_user(ann.id, disabled(true), &By::operator())
+        .unwrap();
     assert!(!is_active(&*store, &anns.key));
     assert!(is_active(&*store, &bobs.key));
     assert!(is_active(&*store, &first.key));
     assert_eq!(
-        refusal(store.create_key(application_key(ann.id, "new"))),
+        refusal(store.create_key(application_key(ann.id, "new"), &By::operator())),
         Refusal::OwnerDisabled
     );
     assert!(matches!(
-        refusal(store.revoke_key(anns.key.id, Actor::Operator)),
+        refusal(store.revoke_key(anns.key.id, &By::operator())),
         Refusal::AlreadyRevoked { .. }
     ));
 
-    store.set_user_disabled(ann.id, false).unwrap();
+    store
+        .update_user(ann.id, disabled(false), &By::operator())
+        .unwrap();
     assert!(!is_active(&*store, &anns.key));
-    let new = store.create_key(application_key(ann.id, "laptop")).unwrap();
+    let new = store
+        .create_key(application_key(ann.id, "laptop"), &By::operator())
+        .unwrap()
+        .value;
     assert!(is_active(&*store, &new.key));
     assert!(!is_active(&*store, &anns.key));
 }
@@ -384,32 +446,49 @@ fn keys_killed_with_their_owner_no_longer_count(home: &dyn Home) {
     let (org, _) = org(&*store);
     let ann = user(&*store, &org, "ann");
     for round in 0..2 {
-        store.create_key(application_key(ann.id, "a")).unwrap();
-        store.create_key(application_key(ann.id, "b")).unwrap();
+        store
+            .create_key(application_key(ann.id, "a"), &By::operator())
+            .unwrap();
+        store
+            .create_key(application_key(ann.id, "b"), &By::operator())
+            .unwrap();
         assert!(
             matches!(
-                refusal(store.create_key(application_key(ann.id, "c"))),
+                refusal(store.create_key(application_key(ann.id, "c"), &By::operator())),
                 Refusal::TooMany { most: 2, .. }
             ),
             "round {round}"
         );
-        store.set_user_disabled(ann.id, true).unwrap();
-        store.set_user_disabled(ann.id, false).unwrap();
+        store
+            .update_user(ann.id, disabled(true), &By::operator())
+            .unwrap();
+        store
+            .update_user(ann.id, disabled(false), &By::operator())
+            .unwrap();
     }
 }
 
 fn a_disabled_org_is_given_nothing_and_loses_what_is_revoked(home: &dyn Home) {
     let store = home.open();
     let (org, _) = org(&*store);
-    let token = store.create_key(client_token(org.id, "shop")).unwrap();
-    store.set_org_disabled(org.id, true).unwrap();
+    let token = store
+        .create_key(client_token(org.id, "shop"), &By::operator())
+        .unwrap()
+        .value;
+    store
+        .set_org_disabled(org.id, true, &By::operator())
+        .unwrap();
     assert_eq!(
-        refusal(store.create_key(api_key(org.id, "second"))),
+        refusal(store.create_key(api_key(org.id, "second"), &By::operator())),
         Refusal::OrgDisabled
     );
-    store.revoke_key(token.key.id, Actor::Operator).unwrap();
-    store.set_org_disabled(org.id, false).unwrap();
-    store.create_key(api_key(org.id, "second")).unwrap();
+    store.revoke_key(token.key.id, &By::operator()).unwrap();
+    store
+        .set_org_disabled(org.id, false, &By::operator())
+        .unwrap();
+    store
+        .create_key(api_key(org.id, "second"), &By::operator())
+        .unwrap();
 }
 
 fn a_known_secret_cannot_be_imported_again_not_even_after_it_was_revoked(home: &dyn Home) {
@@ -417,16 +496,22 @@ fn a_known_secret_cannot_be_imported_again_not_even_after_it_was_revoked(home: &
     let (org, _) = org(&*store);
     let secret = "0123456789abcdef0123456789abcdef";
     let key = store
-        .create_key(import(secret, api_key(org.id, "moved")))
+        .create_key(import(secret, api_key(org.id, "moved")), &By::operator())
         .unwrap()
+        .value
         .key;
     assert_eq!(
         store.key_of_secret(secret.as_bytes()).unwrap().unwrap().id,
         key.id
     );
-    let again = || store.create_key(import(secret, client_token(org.id, "again")));
+    let again = || {
+        store.create_key(
+            import(secret, client_token(org.id, "again")),
+            &By::operator(),
+        )
+    };
     assert_eq!(refusal(again()), Refusal::SecretKnown);
-    store.revoke_key(key.id, Actor::Operator).unwrap();
+    store.revoke_key(key.id, &By::operator()).unwrap();
     assert_eq!(refusal(again()), Refusal::SecretKnown);
     let tombstone = store.key_of_secret(secret.as_bytes()).unwrap().unwrap();
     assert!(tombstone.revoked.is_some());
@@ -436,7 +521,7 @@ fn uses_add_up_and_the_last_one_counts_in_whatever_order_they_come(home: &dyn Ho
     let store = home.open();
     // Of two orgs, which need not be in one partition.
     let ids = ["acme", "other"].map(|org| {
-        let (_, issued) = store.create_org(name(org), Actor::Operator).unwrap();
+        let (_, issued) = store.create_org(name(org), &By::operator()).unwrap().value;
         issued.key.id
     });
     let [used, other] = ids;
@@ -498,13 +583,24 @@ fn neither_secrets_nor_the_root_key_are_on_disk() {
     let mut secrets = vec![
         first.secret,
         store
-            .create_key(application_key(ann.id, "a"))
+            .create_key(application_key(ann.id, "a"), &By::operator())
             .unwrap()
+            .value
             .secret,
-        store.create_key(client_token(org.id, "t")).unwrap().secret,
+        store
+            .create_key(client_token(org.id, "t"), &By::operator())
+            .unwrap()
+            .value
+            .secret,
     ];
     let imported = import("imported-secret-of-elsewhere", api_key(org.id, "moved"));
-    secrets.push(store.create_key(imported).unwrap().secret);
+    secrets.push(
+        store
+            .create_key(imported, &By::operator())
+            .unwrap()
+            .value
+            .secret,
+    );
     drop(store);
     let bytes = fs::read(home.file()).unwrap();
     let holds = |text: &[u8]| bytes.windows(text.len()).any(|window| window == text);
@@ -541,15 +637,27 @@ fn the_changes_replayed_are_the_snapshot_and_survive_a_restart() {
     let store = home.open();
     let (org, first) = org(&store);
     let ann = user(&store, &org, "ann");
-    store.create_key(application_key(ann.id, "a")).unwrap();
-    store.create_key(api_key(org.id, "second")).unwrap();
-    store.revoke_key(first.key.id, Actor::Operator).unwrap();
-    store.set_user_disabled(ann.id, true).unwrap();
-    store.set_user_disabled(ann.id, false).unwrap();
-    store.set_org_disabled(org.id, true).unwrap();
+    store
+        .create_key(application_key(ann.id, "a"), &By::operator())
+        .unwrap();
+    store
+        .create_key(api_key(org.id, "second"), &By::operator())
+        .unwrap();
+    store.revoke_key(first.key.id, &By::operator()).unwrap();
+    store
+        .update_user(ann.id, disabled(true), &By::operator())
+        .unwrap();
+    store
+        .update_user(ann.id, disabled(false), &By::operator())
+        .unwrap();
+    store
+        .set_org_disabled(org.id, true, &By::operator())
+        .unwrap();
     // Refused and empty changes have no revision.
-    store.set_org_disabled(org.id, true).unwrap();
-    refusal(store.create_key(api_key(org.id, "third")));
+    store
+        .set_org_disabled(org.id, true, &By::operator())
+        .unwrap();
+    refusal(store.create_key(api_key(org.id, "third"), &By::operator()));
     let identity = store.identity();
     drop(store);
 
@@ -786,6 +894,12 @@ fn the_commands_make_show_and_revoke_keys() {
     let key = run_json(dir, &scoped, "");
     assert_eq!(key["scopes"], serde_json::json!(["metrics_read"]));
     assert_eq!(key["expires_at"], "2999-01-01T00:00:00.000Z");
+    let last = run(dir, &["users", "disable", "ann@acme.example"], "");
+    let refused = "keygate: an org keeps at least one active admin: make somebody else one first\n";
+    assert_eq!(last, (1, String::new(), refused.to_owned()));
+    let another = ["--email", "bob@acme.example", "--role", "admin"];
+    let another = [&["users", "create", "--org", "acme"][..], &another].concat();
+    run_json(dir, &another, "");
     run_json(dir, &["users", "disable", "ann@acme.example"], "");
     let listed = run_json(dir, &["apps", "list", "--owner", "ann@acme.example"], "");
     for key in listed.as_array().unwrap() {
@@ -941,6 +1055,7 @@ async fn write_once(socket: &Path) -> Option<(String, String)> {
         expires_at: None,
         allowed_addresses: Vec::new(),
         secret: None,
+        labels: Labels::default(),
     };
     let Response::Key(second) = ask(second).await? else {
         panic!("a key was asked for");

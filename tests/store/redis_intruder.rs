@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
+use keygate::keys::audit::By;
 use keygate::keys::usage::Use;
-use keygate::keys::{Actor, PARTITIONS, Revision, Timestamp};
+use keygate::keys::{PARTITIONS, Revision, Timestamp};
 use keygate::store::StoreError;
 use keygate::store::redis::feed::Feed;
 use keygate::store::redis::probe::{Prober, Report};
@@ -28,15 +29,26 @@ fn key(home: &InRedis, partition: usize, rest: &str) -> String {
 fn no_index_leads_from_one_org_to_another() {
     let home = InRedis::new();
     let store = home.connect();
-    let (first, _) = store.create_org(name("acme"), Actor::Operator).unwrap();
+    let (first, _) = store
+        .create_org(name("acme"), &By::operator())
+        .unwrap()
+        .value;
     let at = first.id.partition().index();
     // Names of one partition: every sixteenth or so.
     let (other, _) = (0..)
         .map(|number| format!("other {number}"))
         .find(|other| keygate::keys::Slot::of_org_name(other).partition().index() == at)
-        .map(|other| store.create_org(name(&other), Actor::Operator).unwrap())
+        .map(|other| {
+            store
+                .create_org(name(&other), &By::operator())
+                .unwrap()
+                .value
+        })
         .unwrap();
-    let token = store.create_key(client_token(other.id, "theirs")).unwrap();
+    let token = store
+        .create_key(client_token(other.id, "theirs"), &By::operator())
+        .unwrap()
+        .value;
     let theirs = user(&store, &other, "eve");
 
     let list = key(&home, at, &format!("of:{}", first.id));
@@ -86,7 +98,10 @@ fn what_is_no_wrapped_key_of_ours_crowds_out_none() {
 fn of_what_is_too_long_no_more_is_read_than_shows_that_it_is() {
     let home = InRedis::new();
     let store = home.connect();
-    let (org, issued) = store.create_org(name("acme"), Actor::Operator).unwrap();
+    let (org, issued) = store
+        .create_org(name("acme"), &By::operator())
+        .unwrap()
+        .value;
     let (partition, at) = (org.id.partition(), org.id.partition().index());
     let plan = store.plans().unwrap().remove(0);
     let mut feed = Feed::open(&store, &plan).unwrap();

@@ -3,8 +3,9 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use keygate::keys::audit::By;
 use keygate::keys::rules::Refusal;
-use keygate::keys::{Actor, Key, Org, PARTITIONS, Revision};
+use keygate::keys::{Key, Org, PARTITIONS, Revision};
 use keygate::store::redis::RedisStore;
 use keygate::store::redis::feed::Feed;
 use redis::Commands as _;
@@ -22,8 +23,17 @@ fn now_us() -> u64 {
 
 /// An org with its first key and two more.
 fn filled(store: &RedisStore) -> (Org, Vec<Key>) {
-    let (org, first) = store.create_org(name("acme"), Actor::Operator).unwrap();
-    let more = ["second", "third"].map(|text| store.create_key(api_key(org.id, text)).unwrap().key);
+    let (org, first) = store
+        .create_org(name("acme"), &By::operator())
+        .unwrap()
+        .value;
+    let more = ["second", "third"].map(|text| {
+        store
+            .create_key(api_key(org.id, text), &By::operator())
+            .unwrap()
+            .value
+            .key
+    });
     (org, [vec![first.key], more.to_vec()].concat())
 }
 
@@ -83,10 +93,13 @@ fn no_number_in_redis_keeps_anybody_from_revoking_or_uses_up_the_revisions() {
         }
         let another = another.as_ref().unwrap_or(&store);
         another.note_seen(partition, Revision(u64::MAX));
-        let first = another.revoke_key(keys[1].id, Actor::Operator).unwrap();
+        let first = another
+            .revoke_key(keys[1].id, &By::operator())
+            .unwrap()
+            .value;
         assert!(first.revision > newest, "{case:?}");
         assert!(first.revision.0 < now_us() + 2 * HOUR_US, "{case:?}");
-        let second = store.revoke_key(keys[2].id, Actor::Operator).unwrap();
+        let second = store.revoke_key(keys[2].id, &By::operator()).unwrap().value;
         assert!(second.revision > first.revision, "{case:?}");
         assert!(second.revision.0 < now_us() + 2 * HOUR_US, "{case:?}");
 
@@ -107,7 +120,9 @@ fn no_number_in_redis_keeps_anybody_from_revoking_or_uses_up_the_revisions() {
         }
         store.finish_writing_back().unwrap();
         sound_records(&store);
-        store.create_key(api_key(org.id, "fourth")).unwrap();
+        store
+            .create_key(api_key(org.id, "fourth"), &By::operator())
+            .unwrap();
         assert_eq!(store.verify().unwrap().problems, Vec::<String>::new());
     }
 }
@@ -127,7 +142,11 @@ fn putting_records_back_heals_a_stream_that_takes_no_changes() {
     store.write_back(&records).unwrap();
     store.finish_writing_back().unwrap();
     sound_records(&store);
-    let made = store.create_key(api_key(org.id, "fourth")).unwrap().key;
+    let made = store
+        .create_key(api_key(org.id, "fourth"), &By::operator())
+        .unwrap()
+        .value
+        .key;
     assert!(made.revision.0 < now_us() + HOUR_US);
 }
 
@@ -139,16 +158,24 @@ fn what_a_record_proves_is_followed_however_far_ahead_it_is() {
     // As a machine makes one whose clock is two days ahead.
     let ahead = Revision(now_us() + 48 * HOUR_US);
     store.note_proven(org.id.partition(), ahead);
-    let made = store.create_key(api_key(org.id, "fourth")).unwrap().key;
+    let made = store
+        .create_key(api_key(org.id, "fourth"), &By::operator())
+        .unwrap()
+        .value
+        .key;
     assert!(made.revision > ahead);
     let other = home.connect();
-    let revoked = other.revoke_key(keys[1].id, Actor::Operator).unwrap();
+    let revoked = other.revoke_key(keys[1].id, &By::operator()).unwrap().value;
     assert_eq!(revoked.revision.0, made.revision.0 + 1);
     // The same, when the stream has lost it.
     let stream = home.key(org.id.partition().index(), "changes");
     let _: i64 = home.client().del(&stream).unwrap();
     let other = home.connect();
-    let next = other.create_key(api_key(org.id, "fifth")).unwrap().key;
+    let next = other
+        .create_key(api_key(org.id, "fifth"), &By::operator())
+        .unwrap()
+        .value
+        .key;
     assert_eq!(next.revision.0, revoked.revision.0 + 1);
     sound_records(&store);
 }
@@ -159,7 +186,10 @@ fn a_key_is_revoked_also_when_the_names_are_lost() {
         let home = InRedis::new();
         let store = home.connect();
         let (org, keys) = filled(&store);
-        let (other, only) = store.create_org(name("other"), Actor::Operator).unwrap();
+        let (other, only) = store
+            .create_org(name("other"), &By::operator())
+            .unwrap()
+            .value;
         let mut client = home.client();
         for org in [&org, &other] {
             for lost in lost {
@@ -168,13 +198,13 @@ fn a_key_is_revoked_also_when_the_names_are_lost() {
                 assert_eq!(gone, 1);
             }
         }
-        store.revoke_key(keys[1].id, Actor::Operator).unwrap();
+        store.revoke_key(keys[1].id, &By::operator()).unwrap();
         // The names of the others are back.
-        let taken = store.create_key(api_key(org.id, "third"));
+        let taken = store.create_key(api_key(org.id, "third"), &By::operator());
         assert!(matches!(refusal(taken), Refusal::NameTaken { .. }));
-        store.revoke_key(keys[2].id, Actor::Operator).unwrap();
+        store.revoke_key(keys[2].id, &By::operator()).unwrap();
         for last in [&keys[0], &only.key] {
-            let kept = refusal(store.revoke_key(last.id, Actor::Operator));
+            let kept = refusal(store.revoke_key(last.id, &By::operator()));
             assert!(matches!(kept, Refusal::TooFew { .. }), "{kept:?}");
         }
         store.finish_writing_back().unwrap();
@@ -187,16 +217,33 @@ fn putting_records_back_mends_every_index_also_of_records_that_are_there() {
     let home = InRedis::new();
     let store = home.connect();
     let made = store
-        .found(name("acme"), name("ann@acme.example"), Actor::Operator)
-        .unwrap();
+        .found(name("acme"), name("ann@acme.example"), &By::operator())
+        .unwrap()
+        .value;
     let org = &made.org;
     let partition = org.id.partition().index();
-    let second = store.create_key(api_key(org.id, "second")).unwrap().key;
-    store.create_key(api_key(org.id, "third")).unwrap();
-    let gone = store.create_key(api_key(org.id, "gone")).unwrap().key;
-    store.revoke_key(gone.id, Actor::Operator).unwrap();
+    let second = store
+        .create_key(api_key(org.id, "second"), &By::operator())
+        .unwrap()
+        .value
+        .key;
     store
-        .create_service_account(org.id, name("deploys"), keygate::keys::Role::Standard)
+        .create_key(api_key(org.id, "third"), &By::operator())
+        .unwrap();
+    let gone = store
+        .create_key(api_key(org.id, "gone"), &By::operator())
+        .unwrap()
+        .value
+        .key;
+    store.revoke_key(gone.id, &By::operator()).unwrap();
+    store
+        .create_service_account(
+            org.id,
+            name("deploys"),
+            None,
+            keygate::keys::Role::Standard,
+            &By::operator(),
+        )
         .unwrap();
     let mut client = home.client();
     let keys = home.key(partition, &format!("names:keys:{}", org.id));
@@ -228,7 +275,9 @@ fn putting_records_back_mends_every_index_also_of_records_that_are_there() {
     let _: i64 = client.hset(&keys, "default", &[7_u8; 16][..]).unwrap();
     store.finish_writing_back().unwrap();
     assert_eq!(store.verify().unwrap().problems, [""; 0]);
-    store.create_key(api_key(org.id, "gone")).unwrap();
+    store
+        .create_key(api_key(org.id, "gone"), &By::operator())
+        .unwrap();
     // What is right is left alone, and something else under an index's name stops nothing.
     let _: i64 = client.del(&keys).unwrap();
     let _: () = client.set(&keys, "a string").unwrap();

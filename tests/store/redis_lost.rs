@@ -9,8 +9,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use keygate::config::{Redis, RedisMode, SecretValue};
+use keygate::keys::audit::By;
 use keygate::keys::rules::Limits;
-use keygate::keys::{Actor, PARTITIONS, Revision};
+use keygate::keys::{PARTITIONS, Revision};
 use keygate::store::StoreError;
 use keygate::store::redis::feed::Feed;
 use keygate::store::redis::probe::Prober;
@@ -128,22 +129,28 @@ fn a_change_whose_answer_is_lost_is_made_exactly_once() {
     let way = Way::to(SHARED.port);
     home.config.servers = vec![url(way.port)];
     let store = home.connect();
-    let (org, _) = store.create_org(name("acme"), Actor::Operator).unwrap();
+    let (org, _) = store
+        .create_org(name("acme"), &By::operator())
+        .unwrap()
+        .value;
     let mut last = None;
     for (round, fault) in [LOSE_ANSWER, LOSE_COMMIT, LOSE_ANSWER, LOSE_COMMIT]
         .into_iter()
         .enumerate()
     {
         way.tell(fault);
-        let made = store.create_key(api_key(org.id, &format!("key {round}")));
-        let made = made.unwrap().key;
+        let made = store.create_key(api_key(org.id, &format!("key {round}")), &By::operator());
+        let made = made.unwrap().value.key;
         assert_eq!(way.fault.load(Ordering::SeqCst), PASS, "nothing was lost");
         assert_eq!(store.key(made.id).unwrap().as_ref(), Some(&made));
         last = Some(made);
     }
     assert_eq!(store.keys_of(org.id).unwrap().len(), 5);
     way.tell(LOSE_ANSWER);
-    let revoked = store.revoke_key(last.unwrap().id, Actor::Operator).unwrap();
+    let revoked = store
+        .revoke_key(last.unwrap().id, &By::operator())
+        .unwrap()
+        .value;
     assert!(revoked.revoked.is_some());
     let plan = store.plans().unwrap().pop().unwrap();
     let mut feed = Feed::open(&store, &plan).unwrap();
@@ -160,7 +167,10 @@ fn whatever_is_lost_on_the_way_every_change_is_made_once_or_not_at_all() {
     let straight = home.connect();
     let way = Way::to(SHARED.port);
     home.config.servers = vec![url(way.port)];
-    let (org, _) = straight.create_org(name("acme"), Actor::Operator).unwrap();
+    let (org, _) = straight
+        .create_org(name("acme"), &By::operator())
+        .unwrap()
+        .value;
     let stores: Vec<_> = (0..2).map(|_| Arc::new(home.connect())).collect();
     way.tell(AT_RANDOM);
     let threads: Vec<_> = (0..4)
@@ -170,10 +180,10 @@ fn whatever_is_lost_on_the_way_every_change_is_made_once_or_not_at_all() {
                 let mut outcomes = Vec::new();
                 for number in 0..100 {
                     let name = format!("token {thread} {number}");
-                    let made = store.create_key(super::client_token(org, &name));
+                    let made = store.create_key(super::client_token(org, &name), &By::operator());
                     let revoked = match &made {
                         Ok(made) if number % 2 == 0 => {
-                            Some(store.revoke_key(made.key.id, Actor::Operator))
+                            Some(store.revoke_key(made.value.key.id, &By::operator()))
                         }
                         _ => None,
                     };
@@ -194,7 +204,7 @@ fn whatever_is_lost_on_the_way_every_change_is_made_once_or_not_at_all() {
         match made {
             Ok(made) => {
                 assert_eq!(found.len(), 1, "{name}");
-                assert_eq!(found[0].id, made.key.id);
+                assert_eq!(found[0].id, made.value.key.id);
                 done += 1;
             }
             Err(StoreError::Unresolved { .. }) => assert!(found.len() <= 1, "{name}"),
@@ -239,10 +249,15 @@ fn a_change_that_nothing_is_heard_of_is_said_to_be_unknown() {
     let way = Way::to(SHARED.port);
     home.config.servers = vec![url(way.port)];
     let store = home.connect();
-    let (org, _) = store.create_org(name("acme"), Actor::Operator).unwrap();
+    let (org, _) = store
+        .create_org(name("acme"), &By::operator())
+        .unwrap()
+        .value;
     way.tell(LOSE_ALL);
     let began = Instant::now();
-    let error = store.create_key(api_key(org.id, "second")).unwrap_err();
+    let error = store
+        .create_key(api_key(org.id, "second"), &By::operator())
+        .unwrap_err();
     assert!(matches!(error, StoreError::Unresolved { .. }), "{error:?}");
     assert!(error.to_string().contains("It may be in force or not"));
     assert!(began.elapsed() < Duration::from_secs(15));
@@ -257,7 +272,10 @@ fn a_server_that_was_restarted_is_used_again_at_once() {
     let server = RedisServer::start(&[]);
     let config = config(server.port, "keygate");
     let store = connect(&config, Purpose::Make).unwrap();
-    let (org, _) = store.create_org(name("acme"), Actor::Operator).unwrap();
+    let (org, _) = store
+        .create_org(name("acme"), &By::operator())
+        .unwrap()
+        .value;
     let mut client = server.client();
     let kill = |client: &mut redis::Connection| {
         let mut command = redis::cmd("CLIENT");
@@ -274,7 +292,7 @@ fn a_server_that_was_restarted_is_used_again_at_once() {
         assert!(store.org(org.id).unwrap().is_some());
         assert!(kill(&mut client) >= 1);
         store
-            .create_key(api_key(org.id, &format!("key {round}")))
+            .create_key(api_key(org.id, &format!("key {round}")), &By::operator())
             .unwrap();
     }
     sound_records(&store);
@@ -308,7 +326,10 @@ fn a_server_that_wants_a_password_is_asked_with_it_and_its_refusals_show_none() 
     config.username = None;
     config.password = Some(SecretValue::new("hunter2-right"));
     let store = connect(&config, Purpose::Make).unwrap();
-    let (org, _) = store.create_org(name("acme"), Actor::Operator).unwrap();
+    let (org, _) = store
+        .create_org(name("acme"), &By::operator())
+        .unwrap()
+        .value;
 
     // The user that operators are given may do all that is needed.
     let url = format!("redis://:hunter2-right@127.0.0.1:{}", server.port);
@@ -331,7 +352,9 @@ fn a_server_that_wants_a_password_is_asked_with_it_and_its_refusals_show_none() 
     config.username = Some("keygate".to_owned());
     config.password = Some(SecretValue::new("hunter2-user"));
     let store = connect(&config, Purpose::Make).unwrap();
-    store.create_key(api_key(org.id, "second")).unwrap();
+    store
+        .create_key(api_key(org.id, "second"), &By::operator())
+        .unwrap();
     store.users_named("nobody").unwrap();
     store.nodes().unwrap();
     sound_records(&store);
@@ -351,7 +374,9 @@ fn a_server_that_wants_a_password_is_asked_with_it_and_its_refusals_show_none() 
     let key = keygate::keys::Record::Key(store.key(key).unwrap().unwrap());
     store.write_back(&[key]).unwrap();
     store.finish_writing_back().unwrap();
-    store.set_org_disabled(org.id, true).unwrap();
+    store
+        .set_org_disabled(org.id, true, &By::operator())
+        .unwrap();
     let spare = keygate::keys::secret::RootKey::generate().unwrap();
     store.add_root_key(&spare).unwrap();
     keygate::store::redis::inspect::inspect(&config).unwrap();
@@ -372,7 +397,7 @@ fn a_replica_takes_no_writes_and_feeds_readers() {
     let mut config = config(master.port, "keygate");
     config.read_from = vec![url(replica.port)];
     let store = connect(&config, Purpose::Make).unwrap();
-    store.create_org(name("acme"), Actor::Operator).unwrap();
+    store.create_org(name("acme"), &By::operator()).unwrap();
     let plan = store.plans().unwrap().pop().unwrap();
     let mut feed = Feed::open(&store, &plan).unwrap();
     assert!(feed.server().contains(&replica.port.to_string()));
@@ -395,7 +420,7 @@ fn a_replica_takes_no_writes_and_feeds_readers() {
     command.arg("127.0.0.1").arg(replica.port);
     let _: () = command.query(&mut client).unwrap();
     let error = store
-        .create_org(name("other"), Actor::Operator)
+        .create_org(name("other"), &By::operator())
         .unwrap_err();
     assert!(matches!(error, StoreError::NotNow { .. }), "{error:?}");
 }
@@ -404,7 +429,10 @@ fn a_replica_takes_no_writes_and_feeds_readers() {
 fn a_full_a_closed_a_silent_and_a_foreign_server_are_told_apart() {
     let server = RedisServer::start(&[]);
     let store = connect(&config(server.port, "keygate"), Purpose::Make).unwrap();
-    let (org, _) = store.create_org(name("acme"), Actor::Operator).unwrap();
+    let (org, _) = store
+        .create_org(name("acme"), &By::operator())
+        .unwrap()
+        .value;
     let mut client = server.client();
     let mut limit = |bytes: &str| {
         let mut command = redis::cmd("CONFIG");
@@ -412,10 +440,14 @@ fn a_full_a_closed_a_silent_and_a_foreign_server_are_told_apart() {
         let _: () = command.query(&mut client).unwrap();
     };
     limit("1");
-    let error = store.create_key(api_key(org.id, "second")).unwrap_err();
+    let error = store
+        .create_key(api_key(org.id, "second"), &By::operator())
+        .unwrap_err();
     said(&error, server.port, "its memory is full (OOM)");
     limit("0");
-    store.create_key(api_key(org.id, "second")).unwrap();
+    store
+        .create_key(api_key(org.id, "second"), &By::operator())
+        .unwrap();
     sound_records(&store);
 
     let port = server.port;
@@ -484,7 +516,7 @@ fn a_server_is_spoken_to_over_tls_only_if_our_authority_vouches_for_it() {
     config.servers = vec![format!("rediss://localhost:{port}").parse().unwrap()];
     config.ca_file = Some(path("ca.pem"));
     let store = connect(&config, Purpose::Make).unwrap();
-    store.create_org(name("acme"), Actor::Operator).unwrap();
+    store.create_org(name("acme"), &By::operator()).unwrap();
     sound_records(&store);
     let refused = |config: &Redis| {
         let error = connect(config, Purpose::Serve).unwrap_err();
@@ -546,13 +578,19 @@ fn every_partition_of_a_cluster_is_found_where_it_is() {
     let mut ids = Vec::new();
     for number in 0..40 {
         let name = name(&format!("org {number}"));
-        ids.push(store.create_org(name, Actor::Operator).unwrap().0.id);
+        ids.push(store.create_org(name, &By::operator()).unwrap().value.0.id);
     }
     let secret = "agents-old-secret-1234";
     store
-        .create_key(super::import(secret, api_key(ids[0], "moved")))
+        .create_key(
+            super::import(secret, api_key(ids[0], "moved")),
+            &By::operator(),
+        )
         .unwrap();
-    let again = store.create_key(super::import(secret, api_key(ids[1], "moved")));
+    let again = store.create_key(
+        super::import(secret, api_key(ids[1], "moved")),
+        &By::operator(),
+    );
     assert_eq!(
         super::refusal(again),
         keygate::keys::rules::Refusal::SecretKnown
@@ -610,7 +648,9 @@ fn every_partition_of_a_cluster_is_found_where_it_is() {
     for server in [to, from] {
         run(server, &["SETSLOT", &slot, "NODE", &id(to)]);
     }
-    store.create_key(api_key(ids[0], "third")).unwrap();
+    store
+        .create_key(api_key(ids[0], "third"), &By::operator())
+        .unwrap();
     assert_eq!(sound_records(&store).len(), 82);
 }
 
@@ -631,7 +671,10 @@ fn the_master_is_the_one_that_sentinel_names() {
     );
     config.sentinel_master = Some("main".to_owned());
     let store = connect(&config, Purpose::Make).unwrap();
-    let (org, _) = store.create_org(name("acme"), Actor::Operator).unwrap();
+    let (org, _) = store
+        .create_org(name("acme"), &By::operator())
+        .unwrap()
+        .value;
     let until = Instant::now() + Duration::from_secs(30);
     let plan = store.plans().unwrap().pop().unwrap();
     let prober = Prober::open(&store, &plan).unwrap();
@@ -662,7 +705,7 @@ fn the_master_is_the_one_that_sentinel_names() {
         assert!(Instant::now() < until, "no failover");
         thread::sleep(Duration::from_millis(50));
     }
-    while let Err(error) = store.create_key(api_key(org.id, "second")) {
+    while let Err(error) = store.create_key(api_key(org.id, "second"), &By::operator()) {
         assert!(matches!(error, StoreError::NotNow { .. }), "{error:?}");
         assert!(Instant::now() < until, "{error}");
         thread::sleep(Duration::from_millis(50));

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
+use keygate::keys::audit::By;
 use keygate::keys::rules::{Limits, Refusal};
 use keygate::keys::secret::RootKey;
-use keygate::keys::{Actor, KeyKind, OrgId, PARTITIONS, Partition, Record, Revision};
+use keygate::keys::{KeyKind, OrgId, PARTITIONS, Partition, Record, Revision};
 use keygate::store::StoreError;
 use keygate::store::redis::feed::{Entry, Feed, Tail};
 use keygate::store::redis::probe::{Prober, Report};
@@ -16,7 +17,7 @@ use keygate::store::seal::{bucket_of, open, term};
 use redis::Commands as _;
 
 use super::homes::{InRedis, RedisServer, SHARED, config, root_key};
-use super::{api_key, application_key, client_token, import, name, refusal, user};
+use super::{api_key, application_key, client_token, disabled, import, name, refusal, user};
 
 fn connect(home: &InRedis, root_key: &RootKey, purpose: Purpose) -> Result<RedisStore, StoreError> {
     RedisStore::connect(&home.config, root_key, Limits::default(), purpose)
@@ -41,6 +42,7 @@ fn dump(home: &InRedis) -> BTreeMap<Vec<u8>, Vec<redis::Value>> {
                 .map(|all| vec![all])
                 .unwrap(),
             "string" => vec![client.get(key).unwrap()],
+            "list" => client.lrange(key, 0, -1).unwrap(),
             other => panic!("a {other}"),
         }
     };
@@ -121,7 +123,7 @@ fn two_stores_at_once_keep_names_and_limits() {
         let org = format!("org {round}");
         let create = |store: &Arc<RedisStore>| {
             let (store, org) = (Arc::clone(store), name(&org));
-            move || store.create_org(org, Actor::Operator)
+            move || store.create_org(org, &By::operator())
         };
         let racers = (0..6).map(|racer| create(&stores[racer % 2])).collect();
         let outcomes = race(racers);
@@ -129,7 +131,7 @@ fn two_stores_at_once_keep_names_and_limits() {
         let (org, _) = outcomes
             .into_iter()
             .filter_map(|outcome| match outcome {
-                Ok(made) => Some(made),
+                Ok(made) => Some(made.value),
                 refused => {
                     assert!(matches!(refusal(refused), Refusal::NameTaken { .. }));
                     None
@@ -139,7 +141,7 @@ fn two_stores_at_once_keep_names_and_limits() {
             .unwrap();
         let create = |racer: usize| {
             let store = Arc::clone(&stores[racer % 2]);
-            move || store.create_key(api_key(org.id, &format!("key {racer}")))
+            move || store.create_key(api_key(org.id, &format!("key {racer}")), &By::operator())
         };
         let outcomes = race((0..8).map(create).collect());
         assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 4);
@@ -150,7 +152,7 @@ fn two_stores_at_once_keep_names_and_limits() {
         let ids = stores[0].keys_of(org.id).unwrap();
         let revoke = |racer: usize| {
             let (store, id) = (Arc::clone(&stores[racer % 2]), ids[racer].id);
-            move || store.revoke_key(id, Actor::Operator)
+            move || store.revoke_key(id, &By::operator())
         };
         let outcomes = race((0..5).map(revoke).collect());
         assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 4);
@@ -165,7 +167,12 @@ fn of_racing_imports_of_one_secret_exactly_one_wins_wherever_its_org_is() {
     let orgs: Vec<OrgId> = (0..8)
         .map(|number| {
             let name = name(&format!("org {number}"));
-            stores[0].create_org(name, Actor::Operator).unwrap().0.id
+            stores[0]
+                .create_org(name, &By::operator())
+                .unwrap()
+                .value
+                .0
+                .id
         })
         .collect();
     let partitions: std::collections::BTreeSet<_> = orgs.iter().map(OrgId::partition).collect();
@@ -178,7 +185,7 @@ fn of_racing_imports_of_one_secret_exactly_one_wins_wherever_its_org_is() {
                 &secret,
                 client_token(orgs[racer], &format!("round {round}")),
             );
-            move || store.create_key(key)
+            move || store.create_key(key, &By::operator())
         };
         let outcomes = race((0..8).map(create).collect());
         assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
@@ -194,18 +201,24 @@ fn of_racing_imports_of_one_secret_exactly_one_wins_wherever_its_org_is() {
 fn a_refused_import_gives_its_secret_back() {
     let home = InRedis::new();
     let store = home.connect();
-    let (full, _) = store.create_org(name("full"), Actor::Operator).unwrap();
+    let (full, _) = store
+        .create_org(name("full"), &By::operator())
+        .unwrap()
+        .value;
     for number in 2..=5 {
         store
-            .create_key(api_key(full.id, &format!("key {number}")))
+            .create_key(api_key(full.id, &format!("key {number}")), &By::operator())
             .unwrap();
     }
-    let (other, _) = store.create_org(name("other"), Actor::Operator).unwrap();
+    let (other, _) = store
+        .create_org(name("other"), &By::operator())
+        .unwrap()
+        .value;
     let secret = "agents-old-secret-1234";
-    let refused = store.create_key(import(secret, api_key(full.id, "moved")));
+    let refused = store.create_key(import(secret, api_key(full.id, "moved")), &By::operator());
     assert!(matches!(refusal(refused), Refusal::TooMany { .. }));
     store
-        .create_key(import(secret, api_key(other.id, "moved")))
+        .create_key(import(secret, api_key(other.id, "moved")), &By::operator())
         .unwrap();
     sound_records(&store);
 }
@@ -214,7 +227,10 @@ fn a_refused_import_gives_its_secret_back() {
 fn a_claim_that_was_left_behind_is_waited_for_and_taken_over_after_a_minute() {
     let home = InRedis::new();
     let store = home.connect();
-    let (org, first) = store.create_org(name("acme"), Actor::Operator).unwrap();
+    let (org, first) = store
+        .create_org(name("acme"), &By::operator())
+        .unwrap()
+        .value;
     let secret = "agents-old-secret-1234";
     let fingerprint = store.fingerprinter().fingerprint(secret.as_bytes());
     let claims = home.key(usize::from(fingerprint.bytes()[0]) % PARTITIONS, "claims");
@@ -231,7 +247,7 @@ fn a_claim_that_was_left_behind_is_waited_for_and_taken_over_after_a_minute() {
             .unwrap();
     };
     claim(&mut client, 1_000);
-    let early = store.create_key(import(secret, api_key(org.id, "moved")));
+    let early = store.create_key(import(secret, api_key(org.id, "moved")), &By::operator());
     let said = early.unwrap_err().to_string();
     assert!(
         said.contains("somebody else is making a key with this secret"),
@@ -239,7 +255,7 @@ fn a_claim_that_was_left_behind_is_waited_for_and_taken_over_after_a_minute() {
     );
     claim(&mut client, 61_000);
     store
-        .create_key(import(secret, api_key(org.id, "moved")))
+        .create_key(import(secret, api_key(org.id, "moved")), &By::operator())
         .unwrap();
     sound_records(&store);
 }
@@ -285,7 +301,7 @@ fn those_who_make_a_store_at_once_make_one_and_a_half_made_one_is_completed() {
     assert_eq!(store.identity(), identities[0]);
     for number in 0..40 {
         let name = name(&format!("org {number}"));
-        store.create_org(name, Actor::Operator).unwrap();
+        store.create_org(name, &By::operator()).unwrap();
     }
     assert_eq!(sound_records(&store).len(), 80);
 }
@@ -346,7 +362,7 @@ fn what_is_not_ours_is_refused_and_left_as_it_is() {
             .map(|number| format!("org {number}"))
             .find(|name| keygate::keys::Slot::of_org_name(name).partition().index() == 0)
             .unwrap();
-        store.create_org(name(&org), Actor::Operator).unwrap();
+        store.create_org(name(&org), &By::operator()).unwrap();
         spoil(&home, &mut home.client());
         let before = dump(&home);
         let with = if number == 0 {
@@ -367,11 +383,16 @@ fn what_is_not_ours_is_refused_and_left_as_it_is() {
 fn a_store_that_became_another_one_takes_no_change() {
     let home = InRedis::new();
     let store = home.connect();
-    let (org, _) = store.create_org(name("acme"), Actor::Operator).unwrap();
+    let (org, _) = store
+        .create_org(name("acme"), &By::operator())
+        .unwrap()
+        .value;
     let mut client = home.client();
     let keys: Vec<String> = client.keys(format!("{{{}:*", home.config.prefix)).unwrap();
     let _: () = client.del(keys).unwrap();
-    let error = store.set_org_disabled(org.id, true).unwrap_err();
+    let error = store
+        .set_org_disabled(org.id, true, &By::operator())
+        .unwrap_err();
     assert!(
         error.to_string().contains("keygate store restore"),
         "{error}"
@@ -379,7 +400,7 @@ fn a_store_that_became_another_one_takes_no_change() {
     let other = home.connect();
     assert_ne!(other.identity(), store.identity());
     let before = dump(&home);
-    let error = store.create_org(name("acme"), Actor::Operator).unwrap_err();
+    let error = store.create_org(name("acme"), &By::operator()).unwrap_err();
     assert!(
         matches!(error, StoreError::OtherIdentity { .. }),
         "{error:?}"
@@ -391,11 +412,21 @@ fn a_store_that_became_another_one_takes_no_change() {
 fn something_else_under_our_names_is_said_and_nothing_is_half_written() {
     let home = InRedis::new();
     let store = home.connect();
-    let (org, first) = store.create_org(name("acme"), Actor::Operator).unwrap();
+    let (org, first) = store
+        .create_org(name("acme"), &By::operator())
+        .unwrap()
+        .value;
     let partition = org.id.partition().index();
-    let second = store.create_key(api_key(org.id, "second")).unwrap();
-    let create = || store.create_key(api_key(org.id, "third")).map(drop);
-    let revoke = || store.revoke_key(second.key.id, Actor::Operator).map(drop);
+    let second = store
+        .create_key(api_key(org.id, "second"), &By::operator())
+        .unwrap()
+        .value;
+    let create = || {
+        store
+            .create_key(api_key(org.id, "third"), &By::operator())
+            .map(drop)
+    };
+    let revoke = || store.revoke_key(second.key.id, &By::operator()).map(drop);
     type Change<'a> = &'a dyn Fn() -> Result<(), StoreError>;
     let cases: [(String, Change<'_>); 6] = [
         (format!("r:{}", bucket_of(second.key.id.bytes())), &revoke),
@@ -425,7 +456,7 @@ fn something_else_under_our_names_is_said_and_nothing_is_half_written() {
     }
     create().unwrap();
     revoke().unwrap();
-    store.revoke_key(first.key.id, Actor::Operator).unwrap();
+    store.revoke_key(first.key.id, &By::operator()).unwrap();
     sound_records(&store);
 }
 
@@ -433,8 +464,14 @@ fn something_else_under_our_names_is_said_and_nothing_is_half_written() {
 fn a_record_that_is_not_ours_is_never_taken_for_one() {
     let home = InRedis::new();
     let store = home.connect();
-    let (org, first) = store.create_org(name("acme"), Actor::Operator).unwrap();
-    let (other, _) = store.create_org(name("other"), Actor::Operator).unwrap();
+    let (org, first) = store
+        .create_org(name("acme"), &By::operator())
+        .unwrap()
+        .value;
+    let (other, _) = store
+        .create_org(name("other"), &By::operator())
+        .unwrap()
+        .value;
     let place = |id: [u8; 16], kind: u8| {
         let partition = usize::from(id[15]) % PARTITIONS;
         let key = home.key(partition, &format!("r:{}", bucket_of(id)));
@@ -454,15 +491,17 @@ fn a_record_that_is_not_ours_is_never_taken_for_one() {
         (Vec::new(), "it is malformed"),
     ] {
         let _: () = client.hset(&key, &field, spoilt).unwrap();
-        let error = store.revoke_key(first.key.id, Actor::Operator).unwrap_err();
+        let error = store.revoke_key(first.key.id, &By::operator()).unwrap_err();
         assert!(error.to_string().contains(sentence), "{error}");
         assert!(error.to_string().contains(&first.key.id.to_string()));
         // The others are as they were.
         assert_eq!(store.org(org.id).unwrap().as_ref(), Some(&org));
     }
     let _: () = client.hset(&key, &field, sealed).unwrap();
-    store.create_key(api_key(org.id, "second")).unwrap();
-    store.revoke_key(first.key.id, Actor::Operator).unwrap();
+    store
+        .create_key(api_key(org.id, "second"), &By::operator())
+        .unwrap();
+    store.revoke_key(first.key.id, &By::operator()).unwrap();
     sound_records(&store);
 }
 
@@ -474,12 +513,17 @@ fn neither_secrets_nor_the_root_key_are_in_redis() {
     };
     let store = home.connect();
     let made = store
-        .found(name("acme"), name("ann@acme.example"), Actor::Operator)
-        .unwrap();
+        .found(name("acme"), name("ann@acme.example"), &By::operator())
+        .unwrap()
+        .value;
     let secret = "imported-secret-of-elsewhere";
     let moved = store
-        .create_key(import(secret, api_key(made.org.id, "moved")))
-        .unwrap();
+        .create_key(
+            import(secret, api_key(made.org.id, "moved")),
+            &By::operator(),
+        )
+        .unwrap()
+        .value;
     let mut bytes = Vec::new();
     let mut folders = vec![server.folder().to_owned()];
     while let Some(folder) = folders.pop() {
@@ -510,17 +554,26 @@ fn every_change_comes_once_in_order_and_says_which_it_follows() {
     let mut feed = Feed::open(&store, &plan).unwrap();
     let mut positions = [Revision(0); PARTITIONS];
     let made = store
-        .found(name("acme"), name("ann@acme.example"), Actor::Operator)
-        .unwrap();
+        .found(name("acme"), name("ann@acme.example"), &By::operator())
+        .unwrap()
+        .value;
     let partition = made.org.id.partition();
-    store.set_user_disabled(made.user.id, true).unwrap();
-    store.create_org(name("other"), Actor::Operator).unwrap();
+    // An org keeps an admin.
+    store
+        .create_user(super::admin(&made.org), &By::operator())
+        .unwrap();
+    store
+        .update_user(made.user.id, disabled(true), &By::operator())
+        .unwrap();
+    store.create_org(name("other"), &By::operator()).unwrap();
     // Refused and empty changes have no revision.
-    store.set_user_disabled(made.user.id, true).unwrap();
-    refusal(store.create_key(application_key(made.user.id, "late")));
+    store
+        .update_user(made.user.id, disabled(true), &By::operator())
+        .unwrap();
+    refusal(store.create_key(application_key(made.user.id, "late"), &By::operator()));
 
     let entries = feed.read(&positions, Duration::ZERO).unwrap();
-    assert_eq!(entries.len(), 7);
+    assert_eq!(entries.len(), 8);
     for Entry {
         partition,
         revision,
@@ -537,7 +590,7 @@ fn every_change_comes_once_in_order_and_says_which_it_follows() {
     }
     let tail = feed.tail(partition).unwrap();
     assert_eq!(tail.last, positions[partition.index()]);
-    assert_eq!(tail.count, 4);
+    assert_eq!(tail.count, 5);
 
     // One who waits is told at once, and one who waits in vain is told so.
     let before = Instant::now();
@@ -551,7 +604,10 @@ fn every_change_comes_once_in_order_and_says_which_it_follows() {
         let entries = feed.read(&positions, Duration::from_secs(20)).unwrap();
         (entries, Instant::now())
     });
-    let revoked = store.create_key(api_key(made.org.id, "second")).unwrap();
+    let revoked = store
+        .create_key(api_key(made.org.id, "second"), &By::operator())
+        .unwrap()
+        .value;
     let after = Instant::now();
     let (entries, told) = waiting.join().unwrap();
     assert_eq!(entries[0].revision, revoked.key.revision);
@@ -564,7 +620,10 @@ fn an_entry_that_is_none_is_read_once_and_is_no_error() {
     let store = home.connect();
     let plan = store.plans().unwrap().pop().unwrap();
     let mut feed = Feed::open(&store, &plan).unwrap();
-    let (org, _) = store.create_org(name("acme"), Actor::Operator).unwrap();
+    let (org, _) = store
+        .create_org(name("acme"), &By::operator())
+        .unwrap()
+        .value;
     let partition = org.id.partition();
     let mut positions = [Revision(0); PARTITIONS];
     let entries = feed.read(&positions, Duration::ZERO).unwrap();
@@ -580,7 +639,11 @@ fn an_entry_that_is_none_is_read_once_and_is_no_error() {
     // Writers go on above it.
     let id = format!("{}-0", entries[0].revision.0 + 600_000_000);
     let _: String = client.xadd(&stream, &id, &[("x", "y")]).unwrap();
-    let key = store.create_key(api_key(org.id, "second")).unwrap().key;
+    let key = store
+        .create_key(api_key(org.id, "second"), &By::operator())
+        .unwrap()
+        .value
+        .key;
     assert!(key.revision.0 > entries[0].revision.0 + 600_000_000);
     sound_records(&store);
 }
@@ -589,13 +652,24 @@ fn an_entry_that_is_none_is_read_once_and_is_no_error() {
 fn revisions_grow_also_after_the_store_has_lost_some() {
     let home = InRedis::new();
     let store = home.connect();
-    let (org, first) = store.create_org(name("acme"), Actor::Operator).unwrap();
+    let (org, first) = store
+        .create_org(name("acme"), &By::operator())
+        .unwrap()
+        .value;
     let seen = Revision(first.key.revision.0 + 3_600_000_000);
     store.note_seen(org.id.partition(), seen);
-    let second = store.create_key(api_key(org.id, "second")).unwrap().key;
+    let second = store
+        .create_key(api_key(org.id, "second"), &By::operator())
+        .unwrap()
+        .value
+        .key;
     assert!(second.revision > seen && second.issued == second.revision);
     let other = home.connect();
-    let third = other.create_key(api_key(org.id, "third")).unwrap().key;
+    let third = other
+        .create_key(api_key(org.id, "third"), &By::operator())
+        .unwrap()
+        .value
+        .key;
     assert!(third.revision > second.revision);
 }
 
@@ -617,7 +691,10 @@ pub fn report(node: u8) -> Report {
 fn a_probe_says_how_far_every_partition_is_and_leaves_a_report() {
     let home = InRedis::new();
     let store = home.connect();
-    let (org, first) = store.create_org(name("acme"), Actor::Operator).unwrap();
+    let (org, first) = store
+        .create_org(name("acme"), &By::operator())
+        .unwrap()
+        .value;
     let plan = store.plans().unwrap().pop().unwrap();
     let mut prober = Prober::open(&store, &plan).unwrap();
     let probe = prober.report(&report(1)).unwrap();
@@ -668,8 +745,14 @@ fn uses_are_added_up() {
     use keygate::keys::usage::Use;
     let home = InRedis::new();
     let store = home.connect();
-    let (_, first) = store.create_org(name("acme"), Actor::Operator).unwrap();
-    let (_, other) = store.create_org(name("other"), Actor::Operator).unwrap();
+    let (_, first) = store
+        .create_org(name("acme"), &By::operator())
+        .unwrap()
+        .value;
+    let (_, other) = store
+        .create_org(name("other"), &By::operator())
+        .unwrap()
+        .value;
     let used = |last_used, count| Use {
         last_used: Timestamp(last_used),
         count,
@@ -692,7 +775,10 @@ fn uses_are_added_up() {
 fn a_root_key_is_changed_without_changing_anything_else() {
     let home = InRedis::new();
     let store = home.connect();
-    let (org, _) = store.create_org(name("acme"), Actor::Operator).unwrap();
+    let (org, _) = store
+        .create_org(name("acme"), &By::operator())
+        .unwrap()
+        .value;
     let new = RootKey::from_hex(&"5b".repeat(32)).unwrap();
     assert!(connect(&home, &new, Purpose::Serve).is_err());
     store.add_root_key(&new).unwrap();
@@ -705,7 +791,9 @@ fn a_root_key_is_changed_without_changing_anything_else() {
     assert!(!renewed.retire_root_key(&check(&root_key())).unwrap());
     assert!(connect(&home, &root_key(), Purpose::Make).is_err());
     let renewed = connect(&home, &new, Purpose::Make).unwrap();
-    renewed.create_key(api_key(org.id, "second")).unwrap();
+    renewed
+        .create_key(api_key(org.id, "second"), &By::operator())
+        .unwrap();
     sound_records(&renewed);
 }
 
@@ -715,14 +803,23 @@ fn records_are_put_back_and_what_was_revoked_stays_so() {
     let home = InRedis::new();
     let store = home.connect();
     let made = store
-        .found(name("acme"), name("ann@acme.example"), Actor::Operator)
-        .unwrap();
-    let second = store.create_key(api_key(made.org.id, "second")).unwrap();
+        .found(name("acme"), name("ann@acme.example"), &By::operator())
+        .unwrap()
+        .value;
+    let second = store
+        .create_key(api_key(made.org.id, "second"), &By::operator())
+        .unwrap()
+        .value;
     let bob = user(&store, &made.org, "bob");
-    let bobs = store.create_key(application_key(bob.id, "laptop")).unwrap();
+    let bobs = store
+        .create_key(application_key(bob.id, "laptop"), &By::operator())
+        .unwrap()
+        .value;
     let mut before = sound_records(&store);
-    store.revoke_key(second.key.id, Actor::Operator).unwrap();
-    store.set_user_disabled(bob.id, true).unwrap();
+    store.revoke_key(second.key.id, &By::operator()).unwrap();
+    store
+        .update_user(bob.id, disabled(true), &By::operator())
+        .unwrap();
     let mut after = sound_records(&store);
     let (identity, wrapped) = (store.identity(), store.wrapped_keyring().to_vec());
     let order = |records: &mut Vec<Record>| {
@@ -754,10 +851,12 @@ fn records_are_put_back_and_what_was_revoked_stays_so() {
     order(&mut found);
     assert!(found == after);
     assert!(matches!(
-        refusal(store.create_key(api_key(made.org.id, "default"))),
+        refusal(store.create_key(api_key(made.org.id, "default"), &By::operator())),
         Refusal::NameTaken { .. }
     ));
-    store.create_key(api_key(made.org.id, "second")).unwrap();
+    store
+        .create_key(api_key(made.org.id, "second"), &By::operator())
+        .unwrap();
 
     // Also with the other root key that opened it.
     let other = connect(&home, &spare, Purpose::Serve).unwrap();
@@ -771,11 +870,22 @@ fn records_are_put_back_and_what_was_revoked_stays_so() {
     store.write_back(&before).unwrap();
     store.finish_writing_back().unwrap();
     assert!(store.key(second.key.id).unwrap().unwrap().revoked.is_none());
-    store.set_user_disabled(bob.id, true).unwrap();
-    store.set_user_disabled(bob.id, false).unwrap();
-    store.set_org_disabled(made.org.id, true).unwrap();
-    let newer =
-        store.create_service_account(made.org.id, name("deploys"), keygate::keys::Role::Standard);
+    store
+        .update_user(bob.id, disabled(true), &By::operator())
+        .unwrap();
+    store
+        .update_user(bob.id, disabled(false), &By::operator())
+        .unwrap();
+    store
+        .set_org_disabled(made.org.id, true, &By::operator())
+        .unwrap();
+    let newer = store.create_service_account(
+        made.org.id,
+        name("deploys"),
+        None,
+        keygate::keys::Role::Standard,
+        &By::operator(),
+    );
     assert_eq!(refusal(newer), Refusal::OrgDisabled);
     let put = store.write_back(&after).unwrap();
     assert_eq!((put.written, put.joined), (1, 0));
@@ -786,9 +896,15 @@ fn records_are_put_back_and_what_was_revoked_stays_so() {
     assert!(store.key(second.key.id).unwrap().unwrap().revoked.is_some());
     let bob = store.user(bob.id).unwrap().unwrap();
     assert!(!bob.disabled && bob.has_revoked(&bobs.key));
-    store.set_org_disabled(made.org.id, false).unwrap();
-    store.create_key(api_key(made.org.id, "second")).unwrap();
-    store.create_key(application_key(bob.id, "laptop")).unwrap();
+    store
+        .set_org_disabled(made.org.id, false, &By::operator())
+        .unwrap();
+    store
+        .create_key(api_key(made.org.id, "second"), &By::operator())
+        .unwrap();
+    store
+        .create_key(application_key(bob.id, "laptop"), &By::operator())
+        .unwrap();
     sound_records(&store);
 
     // Another store is not brought here.
@@ -810,11 +926,16 @@ fn whatever_is_wrong_in_the_store_is_found_and_named() {
     let home = InRedis::new();
     let store = home.connect();
     let made = store
-        .found(name("acme"), name("ann@acme.example"), Actor::Operator)
-        .unwrap();
+        .found(name("acme"), name("ann@acme.example"), &By::operator())
+        .unwrap()
+        .value;
     let (org, partition) = (made.org.id, made.org.id.partition().index());
-    let second = store.create_key(api_key(org, "second")).unwrap().key;
-    store.revoke_key(second.id, Actor::Operator).unwrap();
+    let second = store
+        .create_key(api_key(org, "second"), &By::operator())
+        .unwrap()
+        .value
+        .key;
+    store.revoke_key(second.id, &By::operator()).unwrap();
     sound_records(&store);
     let key = &made.api_key.key;
     let bucket = home.key(partition, &format!("r:{}", bucket_of(key.id.bytes())));
@@ -905,14 +1026,20 @@ fn whatever_is_wrong_in_the_store_is_found_and_named() {
 fn a_store_in_use_is_not_called_broken() {
     let home = InRedis::new();
     let store = Arc::new(home.connect());
-    let (org, _) = store.create_org(name("acme"), Actor::Operator).unwrap();
+    let (org, _) = store
+        .create_org(name("acme"), &By::operator())
+        .unwrap()
+        .value;
     let writer = {
         let (store, org) = (Arc::clone(&store), org.id);
         std::thread::spawn(move || {
             for number in 0..300 {
                 let name = format!("token {number}");
-                let made = store.create_key(client_token(org, &name)).unwrap();
-                store.revoke_key(made.key.id, Actor::Operator).unwrap();
+                let made = store
+                    .create_key(client_token(org, &name), &By::operator())
+                    .unwrap()
+                    .value;
+                store.revoke_key(made.key.id, &By::operator()).unwrap();
             }
         })
     };
@@ -962,14 +1089,16 @@ fn a_commit_that_may_not_be_made_says_why_and_writes_nothing() {
     let identity = store.identity().to_string();
     let mut commit = |identity: &str, last: &str, deadline: &str, revision: &str| {
         let mut call = script.prepare_invoke();
-        for rest in ["meta", "digest", "changes", "r:0"] {
+        for rest in ["meta", "digest", "changes", "audit", "papers", "r:0"] {
             call.key(home.key(5, rest));
         }
         call.arg(identity).arg(last).arg(last).arg(0).arg(0);
         call.arg(1_000).arg(deadline);
         call.arg(1).arg(revision).arg(format!("sealed {revision}"));
-        call.arg(1).arg(4).arg("field").arg("").arg("sealed");
+        call.arg(1).arg(6).arg("field").arg("").arg("sealed");
         call.arg(7).arg(&b"12345678"[..]);
+        // Neither papers nor entries of the log.
+        call.arg(0).arg(0).arg(0);
         let before = dump(&home);
         let said: Vec<String> = call.invoke(&mut client).unwrap();
         let is_first = !before.contains_key(home.key(5, "changes").as_bytes());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Router;
 
-use super::desk::Desk;
+use crate::control::desk::Desk;
 
 /// Its routes.
 pub fn router() -> Router<Arc<Desk>> {

@@ -74,7 +74,10 @@ impl Performing<'_> {
         };
         match takes(kind, whose, touch) {
             Some(permission) => self.need(permission),
-            None => Ok(self.standing.need_operator()?),
+            None => {
+                let standing = self.standing.need_operator();
+                standing.map_err(|_| Refusal::OwnerOnly.into())
+            }
         }
     }
 

@@ -8,10 +8,11 @@ mod audit;
 pub(super) mod keys;
 mod store;
 
-use super::caller::Standing;
-use super::views::Names;
-use super::{
-    Caller, FoundedView, KeyService, KeyView, OrgView, Request, Response, ServiceError, UserView,
+use crate::control::caller::Standing;
+use crate::control::views::Names;
+use crate::control::{
+    Caller, FoundedView, KeyService, KeyView, OrgView, Request, Response, ServiceError,
+    UserChanges, UserView,
 };
 use crate::keys::audit::AuditId;
 use crate::keys::permissions::Permission;
@@ -69,9 +70,9 @@ impl Performing<'_> {
             Request::ListUsers { org, kind } => self.list_users(&org, kind)?,
             Request::ShowUser { user } => self.show_user(&user)?,
             Request::SetUserDisabled { user, disabled } => {
-                let change = super::UserChanges {
+                let change = UserChanges {
                     disabled: Some(disabled),
-                    ..super::UserChanges::default()
+                    ..UserChanges::default()
                 };
                 self.update_user(&user, change)?
             }

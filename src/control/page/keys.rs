@@ -61,7 +61,9 @@ impl<S: Sync> FromRequestParts<S> for Of {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, StatusCode> {
         let first = parts.uri.path().split('/').nth(1).unwrap_or_default();
-        let kind = KINDS.into_iter().find(|kind| base(*kind).get(1..) == Some(first));
+        let kind = KINDS
+            .into_iter()
+            .find(|kind| base(*kind).get(1..) == Some(first));
         kind.map(Self).ok_or(StatusCode::NOT_FOUND)
     }
 }
@@ -169,7 +171,11 @@ pub(super) async fn known(
         None => None,
     };
     let mut names: Vec<(String, String)> = Vec::new();
-    let by = [Some(&view.created_by), Some(&view.modified_by), view.revoked_by.as_ref()];
+    let by = [
+        Some(&view.created_by),
+        Some(&view.modified_by),
+        view.revoked_by.as_ref(),
+    ];
     for id in by.into_iter().flatten() {
         let is_new = names.iter().all(|(known, _)| known != id);
         if is_new

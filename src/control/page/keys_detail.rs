@@ -164,7 +164,11 @@ async fn history(
     };
     match ask(desk, visitor, Request::ListAudit { query }).await? {
         Answer::Audit(found) => Ok(Some(
-            found.entries.iter().map(|entry| Deed::of(entry, now)).collect(),
+            found
+                .entries
+                .iter()
+                .map(|entry| Deed::of(entry, now))
+                .collect(),
         )),
         _ => Err(ServiceError::Unknown),
     }

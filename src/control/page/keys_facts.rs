@@ -6,7 +6,7 @@ use super::words_keys::{self, Words, words};
 use crate::control::operations::keys::{Touch, Whose, takes};
 use crate::control::{AuditView, KeyStatus, KeyView, UserView};
 use crate::keys::refusal::Language;
-use crate::keys::{KeyId, KeyKind, UserId, UserKind};
+use crate::keys::{KeyId, KeyKind, UserKind};
 
 /// How long before its end a key's status says so.
 const SOON_MS: i64 = 30 * 86_400_000;
@@ -132,8 +132,6 @@ impl State {
 pub(super) struct Used {
     pub(super) last: Option<When>,
     pub(super) count: u64,
-    /// The count with its noun.
-    pub(super) times: String,
 }
 
 impl Used {
@@ -141,7 +139,6 @@ impl Used {
         Self {
             last: When::maybe(key.last_used_at.as_deref(), now),
             count: key.uses,
-            times: words_keys::times(now.language, key.uses),
         }
     }
 
@@ -161,7 +158,6 @@ pub(super) struct Facts {
     pub(super) last4: String,
     pub(super) state: State,
     pub(super) status: &'static str,
-    pub(super) owner_id: Option<UserId>,
     pub(super) owner: Option<String>,
     /// Whoever made it.
     pub(super) made_by: String,
@@ -185,11 +181,7 @@ pub(super) struct Facts {
 
 impl Facts {
     /// With `name_of` users who are known.
-    pub(super) fn of(
-        key: &KeyView,
-        now: Now,
-        name_of: &dyn Fn(&str) -> Option<String>,
-    ) -> Self {
+    pub(super) fn of(key: &KeyView, now: Now, name_of: &dyn Fn(&str) -> Option<String>) -> Self {
         let w = words(now.language);
         let expires = When::maybe(key.expires_at.as_deref(), now);
         let state = State::of(key, expires.as_ref());
@@ -208,7 +200,6 @@ impl Facts {
             last4: key.last4.clone(),
             state,
             status: state.word(now.language, key.kind),
-            owner_id: key.owner_id,
             owner: key.owner_name.clone(),
             made_by: made_by.unwrap_or_else(|| actor(&key.created_by, w, name_of)),
             made: When::of(&key.created_at, now),

@@ -83,7 +83,11 @@ impl Entered {
             addresses: addresses.join("\n"),
             origins: key.allowed_origins.join("\n"),
             scopes: boxes.into_iter().cloned().collect(),
-            more_scopes: more.into_iter().map(String::as_str).collect::<Vec<_>>().join(" "),
+            more_scopes: more
+                .into_iter()
+                .map(String::as_str)
+                .collect::<Vec<_>>()
+                .join(" "),
             ..Self::default()
         }
     }
@@ -203,9 +207,9 @@ pub(super) fn end_of_day(text: &str) -> Result<Option<Timestamp>, Refusal> {
         return Ok(None);
     }
     let day: Date = text.parse().map_err(|_| Refusal::DateMalformed)?;
-    let end = day.at(23, 59, 59, 0).to_zoned(TimeZone::UTC);
+    let end = TimeZone::UTC.to_timestamp(day.at(23, 59, 59, 0));
     let end = end.map_err(|_| Refusal::DateMalformed)?;
-    Ok(Some(Timestamp(end.timestamp().as_millisecond())))
+    Ok(Some(Timestamp(end.as_millisecond())))
 }
 
 /// The day of a time, for a field.
@@ -266,7 +270,13 @@ mod tests {
         let at = |text: &str| end_of_day(text).map(|at| at.map(|at| at.0));
         assert_eq!(at("1970-01-02"), Ok(Some(2 * 86_400_000 - 1_000)));
         assert_eq!(at("  "), Ok(None));
-        for bad in ["tomorrow", "2030-02-30", "2030-13-01", "30-1-1", "99999-01-01"] {
+        for bad in [
+            "tomorrow",
+            "2030-02-30",
+            "2030-13-01",
+            "30-1-1",
+            "99999-01-01",
+        ] {
             assert_eq!(at(bad), Err(Refusal::DateMalformed), "{bad}");
         }
     }
@@ -274,7 +284,12 @@ mod tests {
     #[test]
     fn addresses_are_hosts_and_networks_in_any_order_and_spacing() {
         let form = entered(&[("addresses", "10.0.0.0/8, 192.0.2.7\r\n2001:db8::/32;")]);
-        let nets: Vec<String> = form.addresses().unwrap().iter().map(shown_address).collect();
+        let nets: Vec<String> = form
+            .addresses()
+            .unwrap()
+            .iter()
+            .map(shown_address)
+            .collect();
         assert_eq!(nets, ["10.0.0.0/8", "192.0.2.7", "2001:db8::/32"]);
         let bad = entered(&[("addresses", "10.0.0.0/33")]).addresses();
         let given = "10.0.0.0/33".into();

@@ -221,7 +221,9 @@ impl Wanted {
             Some(word) => (word, true),
             None => (self.sort.as_str(), false),
         };
-        let known = [By::Made, By::Used].into_iter().find(|by| by.word() == word);
+        let known = [By::Made, By::Used]
+            .into_iter()
+            .find(|by| by.word() == word);
         (known.unwrap_or(By::Name), falling)
     }
 
@@ -232,7 +234,9 @@ impl Wanted {
             _ => key.status == KeyStatus::Active,
         };
         let owner = self.owner.is_empty()
-            || key.owner_id.is_some_and(|owner| owner.to_string() == self.owner);
+            || key
+                .owner_id
+                .is_some_and(|owner| owner.to_string() == self.owner);
         let q = self.q.trim().to_lowercase();
         let text = q.is_empty()
             || key.name.to_lowercase().contains(&q)
@@ -327,7 +331,11 @@ mod tests {
     fn an_order_that_is_none_is_that_of_the_names() {
         let by = |sort: &str| {
             let sort = sort.to_owned();
-            let (by, falling) = Wanted { sort, ..Wanted::default() }.sorted_by();
+            let (by, falling) = Wanted {
+                sort,
+                ..Wanted::default()
+            }
+            .sorted_by();
             (by.word(), falling)
         };
         assert_eq!(by(""), ("name", false));

@@ -8,7 +8,6 @@ use crate::keys::UserId;
 use crate::keys::audit::Once;
 use crate::store::StoreError;
 
-
 /// The random bytes of a token.
 const TOKEN_BYTES: usize = 16;
 

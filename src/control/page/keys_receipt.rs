@@ -23,7 +23,9 @@ impl Told {
                 None => w.this_server.to_owned(),
             };
             let until = node.refuses_at_the_latest.as_deref();
-            let until = until.map(|at| When::of(at, now).seconds()).unwrap_or_default();
+            let until = until
+                .map(|at| When::of(at, now).seconds())
+                .unwrap_or_default();
             let answer = match node.state {
                 NodeState::Applied => words_keys::applied(now.language, node.applied_after_ms),
                 NodeState::NoAnswer => words_keys::silent(now.language, &until),

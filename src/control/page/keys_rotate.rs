@@ -12,6 +12,7 @@ use super::form::Posted;
 use super::keys::{self, Known, Of, section};
 use super::keys_facts::{Facts, Now, Rights, base};
 use super::keys_form::{Entered, Fields, Wrong, end_of_day};
+use super::keys_once;
 use super::keys_receipt::Told;
 use super::keys_revoke::WAIT_MS;
 use super::keys_shown::{self, Old, Shown};
@@ -20,11 +21,10 @@ use super::trouble::{failed, sentence, status_of};
 use super::visitor::Visitor;
 use super::words_keys::{Words, words};
 use super::words_kinds::{self, KindWords};
-use super::keys_once;
 use crate::control::desk::Desk;
 use crate::control::{Request, Response as Answer, ServiceError};
-use crate::keys::rules::Refusal;
 use crate::keys::KeyKind;
+use crate::keys::rules::Refusal;
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -96,7 +96,11 @@ impl Chosen {
             Some(Overlap::Until) | None => {
                 let until = end_of_day(&self.until)?.ok_or(Refusal::DateMalformed)?;
                 let left = until.0.saturating_sub(now.ms);
-                if left > 0 { Ok(Some(left)) } else { Err(Refusal::ExpiryPast) }
+                if left > 0 {
+                    Ok(Some(left))
+                } else {
+                    Err(Refusal::ExpiryPast)
+                }
             }
         }
     }

@@ -143,7 +143,10 @@ mod tests {
     fn examples_name_where_the_server_listens_and_nothing_that_a_header_makes_up() {
         assert_eq!(url("10.0.0.7:8080", Some("x")), "http://10.0.0.7:8080");
         let any = "0.0.0.0:8080";
-        assert_eq!(url(any, Some("keys.example:8082")), "http://keys.example:8080");
+        assert_eq!(
+            url(any, Some("keys.example:8082")),
+            "http://keys.example:8080"
+        );
         assert_eq!(url(any, Some("[::1]:8082")), "http://[::1]:8080");
         assert_eq!(url(any, Some("[::1]")), "http://[::1]:8080");
         for made_up in [None, Some(""), Some("x;rm -rf ~"), Some("a/b"), Some("a'b")] {

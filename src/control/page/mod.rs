@@ -3,6 +3,7 @@
 
 #[macro_use]
 mod words;
+mod account;
 mod assets;
 mod form;
 mod keys;
@@ -19,10 +20,12 @@ mod keys_shadow;
 mod keys_shown;
 mod preferences;
 mod shell;
+mod sign_in;
 mod trouble;
 mod visitor;
 mod words_keys;
 mod words_kinds;
+mod words_sign_in;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -40,7 +43,7 @@ use axum::response::Response;
 use axum::routing::get;
 use futures_util::FutureExt;
 
-use super::desk::Desk;
+use crate::control::desk::Desk;
 use preferences::Preferences;
 use shell::{Shell, go, own_path};
 
@@ -86,6 +89,8 @@ pub fn router(desk: &Arc<Desk>) -> Router<Arc<Desk>> {
         .merge(assets::router())
         .merge(preferences::router())
         .merge(keys::router())
+        .merge(sign_in::router())
+        .merge(account::router())
         .fallback(|| async { StatusCode::NOT_FOUND })
         .layer(from_fn_with_state(Arc::clone(desk), dress))
 }

@@ -41,6 +41,7 @@ fn status_of_refusal(refusal: &Refusal) -> StatusCode {
         | Refusal::ScopeMissing { .. }
         | Refusal::ScopesWiden
         | Refusal::OperatorOnly
+        | Refusal::OwnerOnly
         | Refusal::SignInFailed => StatusCode::FORBIDDEN,
         Refusal::TooManyAttempts { .. } => StatusCode::TOO_MANY_REQUESTS,
         Refusal::NameTaken { .. }
@@ -66,6 +67,8 @@ fn status_of_refusal(refusal: &Refusal) -> StatusCode {
         | Refusal::EmailMalformed
         | Refusal::PasswordTooShort { .. }
         | Refusal::PasswordTooLong { .. }
+        | Refusal::OldPasswordWrong
+        | Refusal::PasswordsDiffer
         | Refusal::NoPerson
         | Refusal::NoServiceAccount
         | Refusal::Ambiguous { .. }

@@ -13,16 +13,16 @@ use cookie::{Cookie, SameSite};
 use sha2::{Digest, Sha256};
 use tokio::task::spawn_blocking;
 
-use super::preferences::{Preferences, Theme, cookie_of};
+use super::preferences::{Preferences, cookie_of};
 use super::shell::{Section, Shell, Who, own_path, page, with_cookie};
 use super::{REQUEST_ID, trouble};
 use crate::control::desk::Desk;
 use crate::control::sign_in::{Token, sessions};
 use crate::control::{Caller, OrgView, ServiceError, UserView, client};
+use crate::keys::Actor;
 use crate::keys::audit::{By, Via};
 use crate::keys::permissions::Permission;
 use crate::keys::refusal::Language;
-use crate::keys::{Actor, UserId};
 
 /// What the value that proves a form ours is derived with.
 const CSRF_OF_SESSION: &[u8] = b"keygate form of a session";
@@ -289,27 +289,14 @@ impl Stranger {
         self.cookie.is_none() && is_same(&self.csrf, value)
     }
 
-    /// Where the request comes from, as done by this user.
-    pub(super) fn by(&self, user: UserId) -> By {
-        By {
-            actor: Actor::User(user),
-            ..self.by.clone()
-        }
-    }
-
-    /// The client's address.
-    pub(super) const fn address(&self) -> Option<std::net::IpAddr> {
-        self.by.address
+    /// Where the request comes from, before it is known who it is.
+    pub(super) fn anybody(&self) -> By {
+        self.by.clone()
     }
 
     /// What the request is called.
     pub(super) fn request_id(&self) -> &str {
         request_id_of(&self.by)
-    }
-
-    /// The colours chosen.
-    pub(super) const fn theme(&self) -> Theme {
-        self.preferences.theme
     }
 
     /// The frame of a page for strangers.

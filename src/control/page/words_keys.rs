@@ -26,12 +26,10 @@ words! {
     last_four = "Last four", "Quatre derniers";
     owner = "Owner", "Propriétaire";
     made = "Created", "Création";
-    made_by = "Created by", "Créée par";
     changed = "Last changed", "Dernière modification";
     by = "by", "par";
     last_used = "Last used", "Dernière utilisation";
     never_used = "Never", "Jamais";
-    from = "from", "depuis";
     uses = "Accepted requests", "Requêtes acceptées";
     status = "Status", "État";
     expires = "Expires", "Expiration";
@@ -48,12 +46,9 @@ words! {
     not_readable = "May not be read with this key", "Non lisible avec cette clé";
     replaced_by = "Replaced by", "Remplacée par";
     revoked = "Revoked", "Révoquée";
-    shadowed = "Shadow-revoked", "Révoquée à blanc";
     somebody_at_the_machine = "the operator, at the machine", "l'exploitant, sur la machine";
     keygate_itself = "keygate itself", "keygate lui-même";
     with_its_owner = "disabling its owner", "la désactivation de son propriétaire";
-    yes = "Yes", "Oui";
-    no = "No", "Non";
 
     // Forms.
     cancel = "Cancel", "Annuler";
@@ -96,10 +91,6 @@ words! {
     saved_shadow = "Shadow-revoked. Its requests still pass, and are counted.", "Révoquée à blanc. Ses requêtes passent encore, et sont comptées.";
     saved_unshadow = "The shadow revocation is taken back.", "La révocation à blanc est annulée.";
     usage = "Usage", "Utilisation";
-    sources = "Used from", "Utilisée depuis";
-    no_sources = "Not recorded yet.", "Pas encore enregistré.";
-    address = "Address", "Adresse";
-    agent = "Program", "Programme";
     usage_hint = "Counted are requests that were accepted, and written down every few seconds.", "Seules les requêtes acceptées sont comptées, et notées toutes les quelques secondes.";
     history = "What was done to it", "Ce qui lui a été fait";
     history_more = "All entries in the audit log", "Toutes les entrées du journal d'audit";
@@ -168,7 +159,6 @@ words! {
     old_ends = "The old key stays valid until", "L'ancienne clé reste valable jusqu'au";
     old_progress = "See who still uses the old key", "Voir qui utilise encore l'ancienne clé";
     in_rotation = "Being replaced", "En cours de remplacement";
-    progress = "How far it is", "Avancement";
     new_used = "The new key was last used", "La nouvelle clé a servi pour la dernière fois";
     new_not_used = "The new key has not been used yet: no sender has it.", "La nouvelle clé n'a pas encore servi : aucun émetteur ne l'a.";
     old_used = "The old key was last used", "L'ancienne clé a servi pour la dernière fois";
@@ -177,10 +167,7 @@ words! {
 }
 
 /// What a permission allows, for the boxes of the scopes.
-pub(super) const fn permission_meaning(
-    language: Language,
-    permission: Permission,
-) -> &'static str {
+pub(super) const fn permission_meaning(language: Language, permission: Permission) -> &'static str {
     match language {
         Language::English => permission.meaning(),
         Language::French => match permission {
@@ -224,16 +211,6 @@ pub(super) fn found(language: Language, from: usize, to: usize, all: usize) -> S
         (Language::French, 0) => "Aucune clé".to_owned(),
         (Language::French, 1) => "1 clé".to_owned(),
         (Language::French, _) => format!("Clés {from} à {to} sur {all}"),
-    }
-}
-
-/// How often it was used.
-pub(super) fn times(language: Language, count: u64) -> String {
-    match (language, count) {
-        (Language::English, 1) => "1 request".to_owned(),
-        (Language::English, _) => format!("{count} requests"),
-        (Language::French, 0 | 1) => format!("{count} requête"),
-        (Language::French, _) => format!("{count} requêtes"),
     }
 }
 
@@ -313,7 +290,12 @@ mod tests {
 
     #[test]
     fn distances_are_said_in_their_largest_unit() {
-        let said = |ms| (distance(Language::English, ms), distance(Language::French, ms));
+        let said = |ms| {
+            (
+                distance(Language::English, ms),
+                distance(Language::French, ms),
+            )
+        };
         let pair = |english: &str, french: &str| (english.to_owned(), french.to_owned());
         assert_eq!(said(0), pair("1 second ago", "il y a 1 seconde"));
         assert_eq!(said(-90_000), pair("1 minute ago", "il y a 1 minute"));

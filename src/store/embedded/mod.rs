@@ -384,16 +384,22 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = store(folder.path());
         let (org, first) = store
-            .create_org("acme".parse().unwrap(), Actor::Operator)
-            .unwrap();
+            .create_org("acme".parse().unwrap(), &By::operator())
+            .unwrap()
+            .value;
         let lagging = store.revision();
         store
-            .write(|writing| {
-                for round in 0..CHANGES_KEPT + 1 {
-                    writing.set_org_disabled(org.id, round % 2 == 0)?;
-                }
-                Ok(())
-            })
+            .write(
+                org.id.partition(),
+                Needs::Nothing,
+                &By::operator(),
+                |writing| {
+                    for round in 0..CHANGES_KEPT + 1 {
+                        writing.set_org_disabled(org.id, round % 2 == 0)?;
+                    }
+                    Ok(())
+                },
+            )
             .unwrap();
         assert!(matches!(
             store.changes_since(lagging, 1).unwrap(),

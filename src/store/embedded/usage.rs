@@ -64,7 +64,8 @@ fn use_of((last_used, count): (i64, u64)) -> Use {
 mod tests {
     use super::super::tests::store;
     use super::*;
-    use crate::keys::{Actor, Slot};
+    use crate::keys::Slot;
+    use crate::keys::audit::By;
 
     #[test]
     fn uses_add_up_and_are_there_after_the_file_is_opened_again() {
@@ -91,7 +92,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = store(folder.path());
         let name = "acme".parse().unwrap();
-        let (_, issued) = store.create_org(name, Actor::Operator).unwrap();
+        let (_, issued) = store.create_org(name, &By::operator()).unwrap().value;
         let (before, told) = (store.revision(), store.revisions());
         let uses = Use::once(Timestamp(1));
         store.flush_usage(&[(issued.key.id, uses)]).unwrap();

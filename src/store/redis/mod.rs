@@ -12,6 +12,7 @@ mod held_names;
 mod info;
 pub mod inspect;
 mod layout;
+mod lists;
 mod log;
 mod look_up;
 mod make;

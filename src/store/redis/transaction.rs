@@ -1,18 +1,19 @@
 //! One transaction as the rules see it: reads go to Redis, writes are collected, and all of it becomes one call of the
 //! commit script, which does it if nothing that was read has changed. It holds no rule and sends no commit.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use super::RedisStore;
 use super::claims::is_claimed;
-use super::layout::{Field, Layout, field};
+use super::layout::{Field, field};
+use super::lists::{Keys, index, listed_in};
 use super::records::{Raw, Read, read};
 use super::revisions::{AHEAD_MAX_US, Footing};
 use super::scripts::Arguments;
 use crate::keys::keyring::Sealer;
 use crate::keys::{
     Fingerprint, Key, KeyId, Org, OrgId, Partition, Record, RecordKind, Revision, User, UserId,
-    UserKind,
 };
 use crate::store::StoreError;
 use crate::store::log::LogSource as _;
@@ -197,10 +198,15 @@ impl<'s> Transaction<'s> {
             }
         }
         for (field, written) in &self.written {
-            if written.before.is_none() {
-                for (key, entry) in listed_in(layout, self.partition, &written.record, field) {
-                    index(&mut after, "set", keys.number(key), &entry, b"");
-                }
+            let lists = |record| listed_in(layout, self.partition, record, field);
+            let before = written.before.as_ref();
+            let before = before.map_or_else(Vec::new, |held| lists(&held.record));
+            let now = lists(&written.record);
+            for (key, entry) in before.iter().filter(|list| !now.contains(list)) {
+                index(&mut after, "unset", keys.number(key.clone()), entry, b"");
+            }
+            for (key, entry) in now.iter().filter(|list| !before.contains(list)) {
+                index(&mut after, "set", keys.number(key.clone()), entry, b"");
             }
         }
         Some(Commit {
@@ -275,14 +281,14 @@ impl<'s> Transaction<'s> {
     fn paper_at(&mut self, partition: Partition, id: &PaperId) -> Result<&mut Paper, StoreError> {
         self.only(partition)?;
         let id = id.bytes();
-        let before = match self.papers.contains_key(&id) {
-            true => Raw::Nothing,
-            false => self.store.raw_paper(partition, &id)?,
-        };
-        Ok(self.papers.entry(id).or_insert(Paper {
-            before,
-            after: None,
-        }))
+        match self.papers.entry(id) {
+            Entry::Occupied(paper) => Ok(paper.into_mut()),
+            Entry::Vacant(place) => {
+                let before = self.store.raw_paper(partition, place.key())?;
+                let after = None;
+                Ok(place.insert(Paper { before, after }))
+            }
+        }
     }
 
     fn names(&mut self, space: NameSpace) -> (&'s RedisStore, String, &mut Names) {
@@ -301,52 +307,6 @@ impl<'s> Transaction<'s> {
         self.names(space).2.written.insert(name.to_owned(), to);
         Ok(())
     }
-}
-
-/// The keys of a call, each of them once.
-pub(super) struct Keys(pub(super) Vec<String>);
-
-impl Keys {
-    /// Its number, as Lua counts: from one.
-    pub(super) fn number(&mut self, key: String) -> usize {
-        if let Some(at) = self.0.iter().position(|known| *known == key) {
-            return at + 1;
-        }
-        self.0.push(key);
-        self.0.len()
-    }
-}
-
-/// The lists that name a record: its org's, and that of its name.
-pub(super) fn listed_in(
-    layout: &Layout,
-    partition: Partition,
-    record: &Record,
-    field: &Field,
-) -> Vec<(String, Vec<u8>)> {
-    match record {
-        Record::Org(_) => Vec::new(),
-        Record::User(user) => {
-            let name = match user.kind {
-                UserKind::Person => &user.handle,
-                UserKind::ServiceAccount => &user.name,
-            };
-            let id = user.id.bytes().to_vec();
-            vec![
-                (layout.of(partition, user.org), field.to_vec()),
-                (layout.users(partition, name), id),
-            ]
-        }
-        Record::Key(key) => vec![(layout.of(partition, key.org), field.to_vec())],
-    }
-}
-
-/// One entry of an index, as the scripts take it.
-pub(super) fn index(arguments: &mut Arguments, what: &str, key: usize, field: &[u8], value: &[u8]) {
-    arguments.push(what);
-    arguments.push_number(key);
-    arguments.push(field);
-    arguments.push(value);
 }
 
 impl Tables for Transaction<'_> {
