@@ -213,6 +213,14 @@ impl App {
             error,
         })?;
         let relay = SecretValue::new(format!("{:032x}", rand_u128()?));
+        let desk = match &control_listener {
+            Some(_) => {
+                let parts = (Arc::clone(&table), Arc::clone(&fingerprinter));
+                let desk = Desk::new(keys.clone(), parts.0, parts.1, config, relay.clone());
+                Some(desk.map_err(AppError::Config)?)
+            }
+            None => None,
+        };
         let with_control = match &control_listener {
             Some((_, address)) => &relayed(config, *address, &relay)?,
             None => config,
@@ -233,15 +241,8 @@ impl App {
             }
         });
         let control = control_listener.as_ref().map(|(_, address)| *address);
-        let desk = control_listener.map(|(listener, _)| {
-            let desk = Desk::new(
-                keys.clone(),
-                Arc::clone(&table),
-                fingerprinter,
-                config,
-                relay,
-                proxy.address,
-            );
+        let desk = control_listener.zip(desk).map(|((listener, _), mut desk)| {
+            desk.senders = proxy.address;
             tokio::spawn(desk::serve(listener, desk, rest_ends.clone()))
         });
         let views = admin::Views {

@@ -15,6 +15,7 @@ use tower::ServiceBuilder;
 use tower::limit::GlobalConcurrencyLimitLayer;
 
 use super::sign_in::doors::Doors;
+use super::sign_in::provider::Provider;
 use super::{KeyService, api, page};
 use crate::config::{Config, Control, SecretValue};
 use crate::drain::Signal;
@@ -24,6 +25,9 @@ use crate::keys::secret::LateFingerprinter;
 
 /// The header by which the proxy of this process proves that a request comes through it.
 pub const RELAY: &str = "x-keygate-relay";
+
+/// Where a provider sends people back to.
+pub const OIDC_CALLBACK: &str = "/oidc/callback";
 
 /// The largest request: the longest names and 128 scopes fit many times.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -57,19 +61,26 @@ pub struct Desk {
     pub trusted_proxies: Vec<IpNet>,
     /// The ways to sign in.
     pub doors: Doors,
+    /// Who vouches for people, if anybody does.
+    pub provider: Option<Provider>,
 }
 
 impl Desk {
     /// From the parts that the program has.
+    ///
+    /// # Errors
+    /// A sentence that says which setting does not work.
     pub fn new(
         service: KeyService,
         table: Arc<KeyTable>,
         fingerprinter: Arc<LateFingerprinter>,
         config: &Config,
         relay: SecretValue,
-        senders: SocketAddr,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, String> {
+        let url = service.pages.url.clone().unwrap_or_default();
+        let provider = Provider::new(&config.control.oidc, format!("{url}{OIDC_CALLBACK}"))?;
+        Ok(Self {
+            provider,
             doors: Doors::new(Arc::clone(service.store()), config.control.clone()),
             service,
             table,
@@ -81,9 +92,9 @@ impl Desk {
             },
             config: config.control.clone(),
             relay,
-            senders,
+            senders: config.listen.address,
             trusted_proxies: config.listen.trusted_proxies.clone(),
-        }
+        })
     }
 
     /// Whether people reach the pages over TLS.

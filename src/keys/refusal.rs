@@ -132,6 +132,13 @@ pub enum Refusal {
     PasswordsDiffer,
     /// The login name or the password is wrong, or the user may not sign in. Nobody is told which.
     SignInFailed,
+    /// The provider that is to vouch for somebody does not, or its word does not hold.
+    ProviderFailed {
+        /// Where it went wrong, for whoever runs it.
+        at: &'static str,
+    },
+    /// The provider vouches for somebody who is not known here.
+    ProviderUserUnknown,
     /// Too many attempts to sign in.
     TooManyAttempts {
         /// How long to wait.
@@ -194,6 +201,8 @@ impl Refusal {
             Self::OldPasswordWrong => "old_password_wrong",
             Self::PasswordsDiffer => "passwords_differ",
             Self::SignInFailed => "sign_in_failed",
+            Self::ProviderFailed { .. } => "provider_failed",
+            Self::ProviderUserUnknown => "provider_user_unknown",
             Self::TooManyAttempts { .. } => "too_many_attempts",
             Self::LinkSpent => "link_spent",
             Self::NoPerson => "no_person",
@@ -309,6 +318,12 @@ impl Refusal {
             }
             Self::SignInFailed => {
                 "identifiant ou mot de passe inconnu : vérifiez-les, ou demandez un lien de connexion à un administrateur".to_owned()
+            }
+            Self::ProviderFailed { at } => format!(
+                "votre fournisseur d'identité ne s'est pas porté garant de vous ({at}) : réessayez, ou prévenez un administrateur"
+            ),
+            Self::ProviderUserUnknown => {
+                "votre fournisseur d'identité vous connaît, mais aucun utilisateur actif n'a cet identifiant ici : demandez à un administrateur de vous ajouter".to_owned()
             }
             Self::TooManyAttempts { seconds } => {
                 format!("trop de tentatives de connexion : réessayez dans {seconds} secondes")
@@ -437,6 +452,13 @@ impl fmt::Display for Refusal {
             Self::PasswordsDiffer => f.write_str("the two passwords differ: type the same one twice"),
             Self::SignInFailed => f.write_str(
                 "this login name and password are not known together: check both, or ask an admin for a sign-in link",
+            ),
+            Self::ProviderFailed { at } => write!(
+                f,
+                "your identity provider did not vouch for you ({at}): try again, or tell an admin"
+            ),
+            Self::ProviderUserUnknown => f.write_str(
+                "your identity provider knows you, and no active user has this login name here: ask an admin to add you",
             ),
             Self::TooManyAttempts { seconds } => {
                 write!(f, "too many attempts to sign in: try again in {seconds} seconds")

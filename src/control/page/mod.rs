@@ -18,6 +18,7 @@ mod keys_revoke;
 mod keys_rotate;
 mod keys_shadow;
 mod keys_shown;
+mod oidc;
 mod preferences;
 mod shell;
 mod sign_in;
@@ -90,6 +91,7 @@ pub fn router(desk: &Arc<Desk>) -> Router<Arc<Desk>> {
         .merge(preferences::router())
         .merge(keys::router())
         .merge(sign_in::router())
+        .merge(oidc::router())
         .merge(account::router())
         .fallback(|| async { StatusCode::NOT_FOUND })
         .layer(from_fn_with_state(Arc::clone(desk), dress))

@@ -42,6 +42,8 @@ fn status_of_refusal(refusal: &Refusal) -> StatusCode {
         | Refusal::ScopesWiden
         | Refusal::OperatorOnly
         | Refusal::OwnerOnly
+        | Refusal::ProviderFailed { .. }
+        | Refusal::ProviderUserUnknown
         | Refusal::SignInFailed => StatusCode::FORBIDDEN,
         Refusal::TooManyAttempts { .. } => StatusCode::TOO_MANY_REQUESTS,
         Refusal::NameTaken { .. }
