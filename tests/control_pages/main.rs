@@ -18,6 +18,8 @@ mod forms;
 )]
 mod harness;
 mod house;
+mod key_changes;
+mod key_pages;
 mod people_pages;
 mod people_scene;
 mod sessions;
