@@ -219,6 +219,10 @@ impl App {
             error,
         })?;
         let relay = SecretValue::new(format!("{:032x}", rand_u128()?));
+        let provider = match &control_listener {
+            Some(_) => desk::provider(config, &keys).map_err(AppError::Config)?,
+            None => None,
+        };
         let with_control = match &control_listener {
             Some((_, address)) => &relayed(config, *address, &relay)?,
             None => config,
@@ -252,6 +256,7 @@ impl App {
                 config,
                 relay,
                 proxy.address,
+                provider,
             );
             tokio::spawn(desk::serve(listener, desk, rest_ends.clone()))
         });

@@ -4,6 +4,7 @@ use ipnet::IpNet;
 use zeroize::Zeroizing;
 
 use super::Performing;
+use super::usage::AT_ONCE;
 use crate::control::views::Names;
 use crate::control::{KeyChanges, KeyView, Response, SecretText, ServiceError, Whoami};
 use crate::keys::permissions::Permission;
@@ -334,14 +335,15 @@ impl Performing<'_> {
     ) -> Result<Response, ServiceError> {
         let mut keys = self.store.keys_of(org)?;
         keys.retain(|key| key.kind == kind && (owner.is_none() || key.owner == owner));
-        let ids: Vec<KeyId> = keys.iter().map(|key| key.id).collect();
-        let uses = self.store.usage_of(&ids)?;
         let names = self.names(org)?;
-        keys.iter()
-            .zip(uses)
-            .map(|(key, uses)| Ok(self.view(key, uses.as_ref())?.named(key, &names)))
-            .collect::<Result<_, ServiceError>>()
-            .map(Response::Keys)
+        let mut views = Vec::with_capacity(keys.len());
+        for keys in keys.chunks(AT_ONCE) {
+            let ids: Vec<KeyId> = keys.iter().map(|key| key.id).collect();
+            for (key, uses) in keys.iter().zip(self.store.usage_of(&ids)?) {
+                views.push(self.view(key, uses.as_ref())?.named(key, &names));
+            }
+        }
+        Ok(Response::Keys(views))
     }
 
     pub(super) fn view(&self, key: &Key, uses: Option<&Use>) -> Result<KeyView, ServiceError> {
