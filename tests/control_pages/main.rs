@@ -12,5 +12,7 @@ mod browser;
 mod every_answer;
 mod forms;
 mod house;
+mod oidc;
+mod provider;
 mod sessions;
 mod sign_in;
