@@ -1,6 +1,7 @@
 //! The control listener: what the pages and the key management API share, and how both are served. Who somebody is is found
 //! out in each of them.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use tower::limit::GlobalConcurrencyLimitLayer;
 use super::sign_in::doors::Doors;
 use super::sign_in::provider::Provider;
 use super::{KeyService, api, page};
-use crate::config::{Config, Control, SecretValue};
+use crate::config::{Config, Control, Rules, SecretValue};
 use crate::drain::Signal;
 use crate::keys::KeyTable;
 use crate::keys::policy::Staleness;
@@ -52,8 +53,12 @@ pub struct Desk {
     pub staleness: Staleness,
     /// The configuration of this listener.
     pub config: Control,
+    /// How many keys there may be, for lists that say so.
+    pub rules: Rules,
     /// What the value of [`RELAY`] must be.
     pub relay: SecretValue,
+    /// Where senders reach this process, for examples.
+    pub senders: SocketAddr,
     /// The proxies in front that are believed about who the client is.
     pub trusted_proxies: Vec<IpNet>,
     /// The ways to sign in.
@@ -62,21 +67,27 @@ pub struct Desk {
     pub provider: Option<Provider>,
 }
 
+/// Who vouches for people, if the configuration names somebody.
+///
+/// # Errors
+/// A sentence that says which setting does not work.
+pub fn provider(config: &Config, service: &KeyService) -> Result<Option<Provider>, String> {
+    let url = service.pages.url.clone().unwrap_or_default();
+    Provider::new(&config.control.oidc, format!("{url}{OIDC_CALLBACK}"))
+}
+
 impl Desk {
     /// From the parts that the program has.
-    ///
-    /// # Errors
-    /// A sentence that says which setting does not work.
     pub fn new(
         service: KeyService,
         table: Arc<KeyTable>,
         fingerprinter: Arc<LateFingerprinter>,
         config: &Config,
         relay: SecretValue,
-    ) -> Result<Self, String> {
-        let url = service.pages.url.clone().unwrap_or_default();
-        let provider = Provider::new(&config.control.oidc, format!("{url}{OIDC_CALLBACK}"))?;
-        Ok(Self {
+        senders: SocketAddr,
+        provider: Option<Provider>,
+    ) -> Self {
+        Self {
             provider,
             doors: Doors::new(Arc::clone(service.store()), config.control.clone()),
             service,
@@ -88,9 +99,11 @@ impl Desk {
                 serve_for_api: config.view.serve_stale_for_api,
             },
             config: config.control.clone(),
+            rules: config.rules.clone(),
             relay,
+            senders,
             trusted_proxies: config.listen.trusted_proxies.clone(),
-        })
+        }
     }
 
     /// Whether people reach the pages over TLS.
@@ -109,12 +122,12 @@ pub async fn serve(listener: TcpListener, desk: Desk, mut drain: Signal) {
         .timeout(REQUEST_TIMEOUT)
         .layer(GlobalConcurrencyLimitLayer::new(REQUESTS_AT_ONCE));
     let router = Router::new()
-        .merge(api::router())
+        .merge(api::router(&desk))
         .merge(page::router(&desk))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(bounds)
         .with_state(Arc::clone(&desk))
-        .into_make_service_with_connect_info::<std::net::SocketAddr>();
+        .into_make_service_with_connect_info::<SocketAddr>();
     let serving = axum::serve(listener, router);
     let forgetting = async {
         loop {

@@ -21,6 +21,7 @@ pub mod sync;
 mod tables;
 mod upkeep;
 pub mod usage;
+mod use_form;
 mod writing;
 
 use std::fmt;

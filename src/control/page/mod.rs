@@ -5,13 +5,20 @@
 mod words;
 mod account;
 mod assets;
+mod audit;
+mod audit_words;
+mod fleet;
 mod form;
 mod oidc;
+mod people;
+mod people_form;
+mod people_leave;
 mod preferences;
 mod shell;
 mod sign_in;
 mod trouble;
 mod visitor;
+mod words_people;
 mod words_sign_in;
 
 use std::panic::AssertUnwindSafe;
@@ -78,6 +85,9 @@ pub fn router(desk: &Arc<Desk>) -> Router<Arc<Desk>> {
         .merge(sign_in::router())
         .merge(oidc::router())
         .merge(account::router())
+        .merge(people::router())
+        .merge(audit::router())
+        .merge(fleet::router())
         .fallback(|| async { StatusCode::NOT_FOUND })
         .layer(from_fn_with_state(Arc::clone(desk), dress))
 }
