@@ -19,6 +19,7 @@ use crate::cli::show_people::show_offboarding;
 use crate::cli::{EXIT_USAGE, complain};
 use crate::control::{Request, Response, SecretText};
 use crate::keys::Timestamp;
+use crate::keys::audit::AuditId;
 use crate::keys::secret::SECRET_BYTES_MAX;
 
 /// `init`
@@ -121,6 +122,11 @@ enum UsersAction {
     /// Make a one-time link with which the user sets a password and signs in to the pages; it is shown this once
     #[command(visible_alias = "invite")]
     Link { user: String },
+    /// Show a one-time link that was made, by its entry of the audit log; what opens it is not shown again
+    Invitation {
+        #[arg(value_name = "AUDIT_ID")]
+        id: AuditId,
+    },
     /// Off-board a leaver: show what ends with them and what they knew and is left to rotate, and with --yes disable them
     Offboard {
         user: String,

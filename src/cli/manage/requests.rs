@@ -58,6 +58,7 @@ impl From<UsersAction> for Task {
                 title,
             } => changes.request(user, title),
             UsersAction::Link { user } => Request::MakeLink { user },
+            UsersAction::Invitation { id } => Request::ShowInvitation { id },
             UsersAction::Offboard { user, yes, wait } => {
                 return Self::Offboard { user, yes, wait };
             }
