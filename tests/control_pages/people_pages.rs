@@ -1,13 +1,17 @@
 //! What admins and others can do on the pages of users, service accounts, the audit log, the fleet and usage: the story of a
 //! leaver, who sees and may do what, and what is not theirs to see.
 
+use std::time::Instant;
+
+use keygate::config::{Config, SecretValue};
 use keygate::control::{Caller, Request, Response};
 use keygate::keys::audit::Via;
 use keygate::keys::{KeyKind, Role, UserId};
 
 use crate::browser::Page;
-use crate::harness::{Gateway, Reply, api_key, application_key, request, secret, until};
-use crate::people_scene::{Person, between, gateway, plain, user};
+use crate::harness::{Gateway, Reply, WAIT_MAX, api_key, application_key, request, secret, until};
+use crate::house::{Redis, app, found};
+use crate::people_scene::{Person, between, gateway, person, plain, user};
 
 async fn with_pair(gateway: &Gateway, api_key: &str, application_key: &str) -> Reply {
     let pair = [
@@ -548,4 +552,58 @@ async fn a_form_without_the_proof_of_its_session_changes_nothing() {
         panic!("no user")
     };
     assert!(!user.disabled);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_fleet_a_leaver_is_receipted_node_by_node_and_its_nodes_are_shown() {
+    let redis = Redis::start().await;
+    let shared = |node: &'static str| {
+        let port = redis.port;
+        move |config: &mut Config| {
+            let url = format!("redis://127.0.0.1:{port}");
+            config.store.redis.servers = vec![url.parse().unwrap()];
+            config.store.root_key = Some(SecretValue::new("ab".repeat(32)));
+            config.store.redis.node_name = Some(node.to_owned());
+            config.control.operator_orgs = vec!["acme".to_owned()];
+        }
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let url = "http://127.0.0.1:9".parse().unwrap();
+    let mut maker = Config::with_default_upstream(url, folder.path().to_path_buf());
+    shared("maker")(&mut maker);
+    let made = tokio::task::spawn_blocking(move || {
+        keygate::store::open(&maker.store, &maker.rules, true).unwrap()
+    });
+    let _kept = made.await.unwrap();
+    let (one, _folder_of_one) = app(shared("node-one")).await;
+    let (_two, _folder_of_two) = app(shared("node-two")).await;
+    let (org, link, _) = found(&one, "acme", "ann@acme.example").await;
+    let created = one.keys.operate(person(&org, "bob@acme.example")).await;
+    let Response::User(bob) = created.unwrap() else {
+        panic!("no user")
+    };
+    let mut admin = Person::at(one.control.unwrap(), &link).await;
+
+    let deadline = Instant::now() + WAIT_MAX;
+    loop {
+        let page = plain(&admin.page("/fleet").await);
+        if page.contains("2 of 2 nodes report.") {
+            assert!(
+                page.contains("node-one") && page.contains("node-two"),
+                "{page}"
+            );
+            break;
+        }
+        assert!(Instant::now() < deadline, "{page}");
+    }
+    let path = format!("/users/{}/disable", bob.id);
+    let after = admin.post(&path, &[("sure", "yes")]).await;
+    assert_eq!(after.status, 200, "{}", after.text);
+    let text = plain(&after.text);
+    assert!(text.contains("In force on every node that runs."), "{text}");
+    let rows = text.matches(">Applied</td>").count();
+    assert!(
+        rows == 2 && text.contains("node-one") && text.contains("node-two"),
+        "{text}"
+    );
 }

@@ -213,11 +213,6 @@ impl Performing<'_> {
         Ok(found.ok_or(Refusal::NotFound { what: "org" })?)
     }
 
-    /// What the users of an org are called.
-    fn names(&self, org: OrgId) -> Result<Names, ServiceError> {
-        Ok(Names::of(&self.store.users_of(org)?))
-    }
-
     fn need(&self, permission: Permission) -> Result<(), ServiceError> {
         Ok(self.standing.need(permission)?)
     }
