@@ -15,7 +15,7 @@ use http::{Method, Uri};
 use zeroize::Zeroizing;
 
 use self::told::Told;
-use super::relayed;
+use crate::app::relayed;
 use crate::config::{Config, SecretValue};
 use crate::control::explain::{ExplainedForward, Explanation, Question, Said, StepName};
 use crate::keys::policy::{Asked, authorize_shown};

@@ -11,9 +11,9 @@ use std::process::ExitCode;
 use clap::Args;
 use zeroize::Zeroizing;
 
-use super::connect::{At, perform};
-use super::show::show;
-use super::{EXIT_USAGE, complain};
+use crate::cli::connect::{At, perform};
+use crate::cli::show::show;
+use crate::cli::{EXIT_USAGE, complain};
 use crate::control::explain::Question;
 use crate::control::{Request, SecretText};
 
