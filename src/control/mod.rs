@@ -97,6 +97,18 @@ impl fmt::Display for ServiceError {
 
 impl std::error::Error for ServiceError {}
 
+impl ServiceError {
+    /// Why a rule says no, when that is what it is.
+    pub const fn refusal(&self) -> Option<&crate::keys::rules::Refusal> {
+        match self {
+            Self::Store(StoreError::Refused(refusal)) => Some(refusal),
+            Self::Store(_) | Self::NoFleet | Self::Unknown | Self::NotHeard | Self::NotApplied => {
+                None
+            }
+        }
+    }
+}
+
 impl<E: Into<StoreError>> From<E> for ServiceError {
     fn from(error: E) -> Self {
         Self::Store(error.into())

@@ -180,8 +180,50 @@ pub enum Request {
 }
 
 impl Request {
+    /// Whether only somebody at the machine itself may ask for it, whatever it is about.
+    pub const fn is_of_the_machine(&self) -> bool {
+        match self {
+            Self::Init { .. }
+            | Self::CreateOrg { .. }
+            | Self::SetOrgDisabled { .. }
+            | Self::Whoami { .. }
+            | Self::Explain { .. }
+            | Self::VerifyAudit { .. }
+            | Self::StoreStatus
+            | Self::VerifyStore
+            | Self::RestoreStore
+            | Self::AddRootKey { .. }
+            | Self::RetireRootKey { .. } => true,
+            Self::AndWait { request, .. } => request.is_of_the_machine(),
+            Self::ListOrgs
+            | Self::ShowOrg { .. }
+            | Self::CreateUser { .. }
+            | Self::CreateServiceAccount { .. }
+            | Self::ListUsers { .. }
+            | Self::ShowUser { .. }
+            | Self::SetUserDisabled { .. }
+            | Self::UpdateUser { .. }
+            | Self::ShowOffboarding { .. }
+            | Self::MakeLink { .. }
+            | Self::ShowInvitation { .. }
+            | Self::CreateApiKey { .. }
+            | Self::CreateApplicationKey { .. }
+            | Self::CreateClientToken { .. }
+            | Self::ListKeys { .. }
+            | Self::ListKeysOfOwner { .. }
+            | Self::ShowKey { .. }
+            | Self::ShowKeyUse { .. }
+            | Self::ShowOrgUse { .. }
+            | Self::UpdateKey { .. }
+            | Self::RotateKey { .. }
+            | Self::RevokeKey { .. }
+            | Self::ListAudit { .. }
+            | Self::ListNodes => false,
+        }
+    }
+
     /// Whether it may take longer than an answer usually may.
-    pub(super) const fn is_long(&self) -> bool {
+    pub const fn is_long(&self) -> bool {
         matches!(
             self,
             Self::AndWait { .. }

@@ -2,6 +2,7 @@
 //! nothing of requests, sockets or pages.
 
 mod copy;
+mod copy_log;
 mod embedded;
 pub mod findings;
 pub mod fleet;

@@ -18,7 +18,11 @@ mod forms;
 )]
 mod harness;
 mod house;
+mod key_changes;
+mod key_pages;
+mod oidc;
 mod people_pages;
 mod people_scene;
+mod provider;
 mod sessions;
 mod sign_in;

@@ -3,7 +3,9 @@
 
 pub mod attempts;
 pub mod doors;
+mod fetch;
 pub mod passwords;
+pub mod provider;
 pub mod sessions;
 
 use std::time::Duration;

@@ -85,6 +85,13 @@ impl fmt::Display for Refusal {
             Self::SignInFailed => f.write_str(
                 "this login name and password are not known together: check both, or ask an admin for a sign-in link",
             ),
+            Self::ProviderFailed { at } => write!(
+                f,
+                "your identity provider did not vouch for you ({at}): try again, or tell an admin"
+            ),
+            Self::ProviderUserUnknown => f.write_str(
+                "your identity provider knows you, and no active user has this login name here: ask an admin to add you",
+            ),
             Self::TooManyAttempts { seconds } => {
                 write!(f, "too many attempts to sign in: try again in {seconds} seconds")
             }

@@ -108,7 +108,13 @@ pub(super) fn sentence(refusal: &Refusal) -> String {
             Refusal::SignInFailed => {
                 "identifiant ou mot de passe inconnu : vérifiez-les, ou demandez un lien de connexion à un administrateur".to_owned()
             }
-            Refusal::TooManyAttempts { seconds } => {
+            Refusal::ProviderFailed { at } => format!(
+            "votre fournisseur d'identité ne s'est pas porté garant de vous ({at}) : réessayez, ou prévenez un administrateur"
+        ),
+        Refusal::ProviderUserUnknown => {
+            "votre fournisseur d'identité vous connaît, mais aucun utilisateur actif n'a cet identifiant ici : demandez à un administrateur de vous ajouter".to_owned()
+        }
+        Refusal::TooManyAttempts { seconds } => {
                 format!("trop de tentatives de connexion : réessayez dans {seconds} secondes")
             }
             Refusal::LinkSpent => {

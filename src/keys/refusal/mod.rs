@@ -156,6 +156,13 @@ pub enum Refusal {
     PasswordsDiffer,
     /// The login name or the password is wrong, or the user may not sign in. Nobody is told which.
     SignInFailed,
+    /// The provider that is to vouch for somebody does not, or its word does not hold.
+    ProviderFailed {
+        /// Where it went wrong, for whoever runs it.
+        at: &'static str,
+    },
+    /// The provider vouches for somebody who is not known here.
+    ProviderUserUnknown,
     /// Too many attempts to sign in.
     TooManyAttempts {
         /// How long to wait.
@@ -242,6 +249,8 @@ impl Refusal {
             Self::OldPasswordWrong => "old_password_wrong",
             Self::PasswordsDiffer => "passwords_differ",
             Self::SignInFailed => "sign_in_failed",
+            Self::ProviderFailed { .. } => "provider_failed",
+            Self::ProviderUserUnknown => "provider_user_unknown",
             Self::TooManyAttempts { .. } => "too_many_attempts",
             Self::LinkSpent => "link_spent",
             Self::NoPerson => "no_person",
@@ -273,6 +282,8 @@ impl Refusal {
             | Self::ScopesWiden
             | Self::OwnerOnly
             | Self::OperatorOnly
+            | Self::ProviderFailed { .. }
+            | Self::ProviderUserUnknown
             | Self::SignInFailed => Sort::NotAllowed,
             Self::TooManyAttempts { .. } => Sort::TooOften,
             Self::NameTaken { .. } | Self::SecretKnown | Self::OnceReused => Sort::Taken,

@@ -163,6 +163,8 @@ impl Layout {
             self.digest(partition),
             self.changes(partition),
             self.claims(partition),
+            self.audit(partition),
+            self.papers(partition),
             self.names(partition, NameSpace::Orgs),
         ];
         keys.extend((0..BUCKETS).map(|bucket| self.bucket(partition, bucket)));
