@@ -17,7 +17,7 @@ use tower::limit::GlobalConcurrencyLimitLayer;
 use super::sign_in::doors::Doors;
 use super::sign_in::provider::Provider;
 use super::{KeyService, api, page};
-use crate::config::{Config, Control, SecretValue};
+use crate::config::{Config, Control, Rules, SecretValue};
 use crate::drain::Signal;
 use crate::keys::KeyTable;
 use crate::keys::policy::Staleness;
@@ -53,6 +53,8 @@ pub struct Desk {
     pub staleness: Staleness,
     /// The configuration of this listener.
     pub config: Control,
+    /// How many keys there may be, for lists that say so.
+    pub rules: Rules,
     /// What the value of [`RELAY`] must be.
     pub relay: SecretValue,
     /// Where senders reach this process, for examples.
@@ -65,21 +67,27 @@ pub struct Desk {
     pub provider: Option<Provider>,
 }
 
+/// Who vouches for people, if the configuration names somebody.
+///
+/// # Errors
+/// A sentence that says which setting does not work.
+pub fn provider(config: &Config, service: &KeyService) -> Result<Option<Provider>, String> {
+    let url = service.pages.url.clone().unwrap_or_default();
+    Provider::new(&config.control.oidc, format!("{url}{OIDC_CALLBACK}"))
+}
+
 impl Desk {
     /// From the parts that the program has.
-    ///
-    /// # Errors
-    /// A sentence that says which setting does not work.
     pub fn new(
         service: KeyService,
         table: Arc<KeyTable>,
         fingerprinter: Arc<LateFingerprinter>,
         config: &Config,
         relay: SecretValue,
-    ) -> Result<Self, String> {
-        let url = service.pages.url.clone().unwrap_or_default();
-        let provider = Provider::new(&config.control.oidc, format!("{url}{OIDC_CALLBACK}"))?;
-        Ok(Self {
+        senders: SocketAddr,
+        provider: Option<Provider>,
+    ) -> Self {
+        Self {
             provider,
             doors: Doors::new(Arc::clone(service.store()), config.control.clone()),
             service,
@@ -91,10 +99,11 @@ impl Desk {
                 serve_for_api: config.view.serve_stale_for_api,
             },
             config: config.control.clone(),
+            rules: config.rules.clone(),
             relay,
-            senders: config.listen.address,
+            senders,
             trusted_proxies: config.listen.trusted_proxies.clone(),
-        })
+        }
     }
 
     /// Whether people reach the pages over TLS.
@@ -113,7 +122,7 @@ pub async fn serve(listener: TcpListener, desk: Desk, mut drain: Signal) {
         .timeout(REQUEST_TIMEOUT)
         .layer(GlobalConcurrencyLimitLayer::new(REQUESTS_AT_ONCE));
     let router = Router::new()
-        .merge(api::router())
+        .merge(api::router(&desk))
         .merge(page::router(&desk))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(bounds)

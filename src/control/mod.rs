@@ -7,6 +7,7 @@ mod caller;
 mod client;
 mod compare;
 pub mod desk;
+pub mod explain;
 mod nodes;
 mod operations;
 pub mod page;
@@ -14,6 +15,7 @@ mod protocol;
 mod receipt;
 pub mod sign_in;
 pub mod socket;
+mod uses;
 mod views;
 
 use std::fmt;
@@ -24,6 +26,7 @@ use tokio::task::spawn_blocking;
 
 pub use audit::{AuditPage, AuditView};
 pub use caller::Caller;
+use explain::Explain;
 pub use nodes::{NodeHealth, NodeView};
 use operations::{Performing, Traces};
 pub use protocol::{
@@ -32,9 +35,10 @@ pub use protocol::{
 use receipt::{Heard, Waiting};
 pub use receipt::{NodeReceipt, NodeState, Receipt};
 use sign_in::SignIn;
+pub use uses::{BucketView, KeyTotals, KeyUseView, OrgUseView, ShadowView, SourceView};
 pub use views::{
-    FoundedView, KeyStatus, KeyView, LinkView, OffboardingView, OrgView, UserView, Whoami,
-    time_text,
+    FoundedView, InvitationView, KeyStatus, KeyView, LinkView, OffboardingView, OrgView, UserView,
+    Whoami, time_text,
 };
 
 use crate::keys::audit::AuditId;
@@ -151,6 +155,7 @@ pub struct KeyService {
     applied: Option<AppliedChanges>,
     table: Option<Arc<KeyTable>>,
     restore: Option<Restore>,
+    explain: Option<Explain>,
     pages: Pages,
     link_lifetime: Duration,
 }
@@ -171,6 +176,7 @@ impl KeyService {
             applied: None,
             table: None,
             restore: None,
+            explain: None,
             pages: Pages {
                 url: None,
                 operator_orgs: Vec::new(),
@@ -205,6 +211,15 @@ impl KeyService {
     pub fn comparing(self, table: Arc<KeyTable>) -> Self {
         Self {
             table: Some(table),
+            ..self
+        }
+    }
+
+    /// With a way to explain requests.
+    #[must_use]
+    pub fn explaining(self, explain: Explain) -> Self {
+        Self {
+            explain: Some(explain),
             ..self
         }
     }

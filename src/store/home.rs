@@ -162,11 +162,6 @@ operations! {
     /// # Errors
     /// When the store cannot be written.
     log_store(action: Action, note: &str, by: &By) -> Result<Done<()>, StoreError>;
-    /// Says in every partition's log that records were put back which it does not tell of.
-    ///
-    /// # Errors
-    /// When the store cannot be written.
-    begin_logs() -> Result<(), StoreError>;
     /// Entries of a partition's audit log before a number, the newest first, at most so many.
     ///
     /// # Errors

@@ -11,8 +11,18 @@
 mod browser;
 mod every_answer;
 mod forms;
+#[path = "../gateway/harness.rs"]
+#[expect(
+    dead_code,
+    reason = "the other test binaries that include it use the rest"
+)]
+mod harness;
 mod house;
 mod key_changes;
 mod key_pages;
+mod oidc;
+mod people_pages;
+mod people_scene;
+mod provider;
 mod sessions;
 mod sign_in;

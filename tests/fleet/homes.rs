@@ -327,9 +327,9 @@ fn a_redis_of_a_newer_layout_is_refused() {
     let fleet = Fleet::on(&server);
     fleet.node("operator").found();
     for partition in 0..16 {
-        server.ask::<()>(&format!("HSET {{keygate:{partition}}}:meta layout 2"));
+        server.ask::<()>(&format!("HSET {{keygate:{partition}}}:meta layout 3"));
     }
-    is_refused(&server, &mut fleet.node("a"), &["layout 2", "layout 1"]);
+    is_refused(&server, &mut fleet.node("a"), &["layout 3", "layout 2"]);
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod redis_intruder;
 mod redis_junk;
 mod redis_lost;
 mod redis_only;
+mod usage_detail;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -525,17 +526,17 @@ fn uses_add_up_and_the_last_one_counts_in_whatever_order_they_come(home: &dyn Ho
         issued.key.id
     });
     let [used, other] = ids;
-    let uses = |at, count| Use {
-        last_used: Timestamp(at),
-        count,
-    };
+    let uses = |at, count| Use::times(Timestamp(at), count);
     assert_eq!(store.usage_of(&ids).unwrap(), [None, None]);
     let first = [(used, uses(1_800_000_000_000, 3)), (other, uses(7, 1))];
     store.flush_usage(&first).unwrap();
     // A node whose clock is behind, or that could not write for a while.
     let late = [(used, uses(1_700_000_000_000, u64::from(u32::MAX)))];
     store.flush_usage(&late).unwrap();
-    let sum = uses(1_800_000_000_000, u64::from(u32::MAX) + 3);
+    let mut sum = uses(1_800_000_000_000, 3);
+    sum.add(uses(1_700_000_000_000, u64::from(u32::MAX)));
+    assert_eq!(sum.last_used, Timestamp(1_800_000_000_000));
+    assert_eq!(sum.count, u64::from(u32::MAX) + 3);
     let held = store.usage_of(&[other, used, other]).unwrap();
     assert_eq!(held, [Some(uses(7, 1)), Some(sum), Some(uses(7, 1))]);
     assert_eq!(store.usage_of(&[]).unwrap(), []);

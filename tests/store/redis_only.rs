@@ -753,10 +753,7 @@ fn uses_are_added_up() {
         .create_org(name("other"), &By::operator())
         .unwrap()
         .value;
-    let used = |last_used, count| Use {
-        last_used: Timestamp(last_used),
-        count,
-    };
+    let used = |last_used, count| Use::times(Timestamp(last_used), count);
     let now = 1_790_000_000_123;
     store.flush_usage(&[(first.key.id, used(now, 3))]).unwrap();
     store
@@ -767,7 +764,8 @@ fn uses_are_added_up() {
         store
             .usage_of(&[other.key.id, unused, first.key.id])
             .unwrap(),
-        [Some(used(7, 1)), None, Some(used(now, 7))]
+        [Some(used(7, 1)), None, Some(used(now, 7))],
+        "both of one hour"
     );
 }
 

@@ -1,15 +1,19 @@
 //! The operations on keys: made, listed, changed, rotated, revoked, recognised; and which permission each takes.
 
+use std::collections::HashMap;
+
 use ipnet::IpNet;
 use zeroize::Zeroizing;
 
 use super::Performing;
+use super::usage::AT_ONCE;
+use crate::control::views::Names;
 use crate::control::{KeyChanges, KeyView, Response, SecretText, ServiceError, Whoami};
 use crate::keys::permissions::Permission;
 use crate::keys::rules::{self, Origin, Refusal};
 use crate::keys::usage::Use;
 use crate::keys::{
-    Key, KeyId, KeyKind, Labels, OrgId, Record, Secret, Timestamp, User, UserId, UserKind,
+    Actor, Key, KeyId, KeyKind, Labels, OrgId, Record, Secret, Timestamp, User, UserId, UserKind,
 };
 use crate::store::{KeyChange, NewKey, NewKeyOf, Rotation, StoreError};
 
@@ -74,10 +78,11 @@ impl Performing<'_> {
         };
         match takes(kind, whose, touch) {
             Some(permission) => self.need(permission),
-            None => {
-                let standing = self.standing.need_operator();
-                standing.map_err(|_| Refusal::OwnerOnly.into())
-            }
+            // A key is made by whoever its requests are attributed to.
+            None => self
+                .standing
+                .need_operator()
+                .map_err(|_| Refusal::OwnerOnly.into()),
         }
     }
 
@@ -177,7 +182,7 @@ impl Performing<'_> {
     pub(super) fn show_key(&self, kind: KeyKind, id: &str) -> Result<Response, ServiceError> {
         let key = self.key(kind, id)?;
         self.may_touch(kind, self.owner(&key)?.as_ref(), Touch::See)?;
-        Ok(Response::Key(self.view(&key, self.uses(&key)?)?))
+        Ok(Response::Key(self.view_alone(&key)?))
     }
 
     pub(super) fn update_key(
@@ -229,7 +234,7 @@ impl Performing<'_> {
         let done = self.store.update_key(key.id, change, &self.caller.by)?;
         let key = self.noted(done);
         self.traces.changed = Some((key.id.partition(), key.revision));
-        Ok(Response::Key(self.view(&key, self.uses(&key)?)?))
+        Ok(Response::Key(self.view_alone(&key)?))
     }
 
     pub(super) fn rotate_key(
@@ -265,7 +270,7 @@ impl Performing<'_> {
         self.traces.changed = Some((old.id.partition(), old.revision));
         let new = issued.key.clone();
         Ok(Response::Rotated {
-            old: Box::new(self.view(&old, self.uses(&old)?)?),
+            old: Box::new(self.view_alone(&old)?),
             new: Box::new(self.view(&new, None)?.with_secret_of(issued)),
         })
     }
@@ -276,7 +281,9 @@ impl Performing<'_> {
         // Before: once the key is revoked, nothing that cannot be read may make it look as if it were not.
         let uses = self.uses(&key)?;
         let key = self.revoke(key.id)?;
-        Ok(Response::Key(self.view(&key, uses)?))
+        let view = self.view(&key, uses.as_ref())?;
+        let view = view.with_sources(uses.as_ref());
+        Ok(Response::Key(view))
     }
 
     /// Revokes a key. Whoever waits for the nodes may do so again, for a key that is revoked already.
@@ -318,7 +325,7 @@ impl Performing<'_> {
         let org = self.store.org(key.org)?;
         let owner = self.owner(&key)?;
         let uses = self.uses(&key)?;
-        let whoami = Whoami::of(&key, uses, org.as_ref(), owner.as_ref());
+        let whoami = Whoami::of(&key, uses.as_ref(), org.as_ref(), owner.as_ref());
         Ok(Response::Whoami(Box::new(whoami)))
     }
 
@@ -330,25 +337,52 @@ impl Performing<'_> {
     ) -> Result<Response, ServiceError> {
         let mut keys = self.store.keys_of(org)?;
         keys.retain(|key| key.kind == kind && (owner.is_none() || key.owner == owner));
-        let ids: Vec<KeyId> = keys.iter().map(|key| key.id).collect();
-        let uses = self.store.usage_of(&ids)?;
-        let names = self.names(org)?;
-        keys.iter()
-            .zip(uses)
-            .map(|(key, uses)| Ok(self.view(key, uses)?.named(key, &names)))
-            .collect::<Result<_, ServiceError>>()
-            .map(Response::Keys)
+        // Read once, and not for each key: a list of a thousand would ask a thousand times.
+        let users = self.store.users_of(org)?;
+        let names = Names::of(&users);
+        let users: HashMap<UserId, &User> = users.iter().map(|user| (user.id, user)).collect();
+        let mut views = Vec::with_capacity(keys.len());
+        for keys in keys.chunks(AT_ONCE) {
+            let ids: Vec<KeyId> = keys.iter().map(|key| key.id).collect();
+            for (key, uses) in keys.iter().zip(self.store.usage_of(&ids)?) {
+                let owner = key.owner.and_then(|owner| users.get(&owner).copied());
+                let view = match (key.owner, owner) {
+                    // One that the list of users lacks may be there all the same.
+                    (Some(_), None) => self.view(key, uses.as_ref())?,
+                    (_, owner) => KeyView::of(key, owner).used(uses.as_ref()),
+                };
+                views.push(view.named(key, &names));
+            }
+        }
+        Ok(Response::Keys(views))
     }
 
-    pub(super) fn view(&self, key: &Key, uses: Option<Use>) -> Result<KeyView, ServiceError> {
+    pub(super) fn view(&self, key: &Key, uses: Option<&Use>) -> Result<KeyView, ServiceError> {
         Ok(KeyView::of(key, self.owner(key)?.as_ref()).used(uses))
     }
 
-    fn uses(&self, key: &Key) -> Result<Option<Use>, ServiceError> {
+    /// The key as it is shown alone: from where it is used, too.
+    fn view_alone(&self, key: &Key) -> Result<KeyView, ServiceError> {
+        let uses = self.uses(key)?;
+        let view = self.view(key, uses.as_ref())?;
+        let view = view.named(key, &self.maker(key)?);
+        Ok(view.with_sources(uses.as_ref()))
+    }
+
+    /// What the user who made the key is called.
+    pub(super) fn maker(&self, key: &Key) -> Result<Names, ServiceError> {
+        let maker = match key.created_by {
+            Actor::User(id) => self.store.user(id)?,
+            Actor::Operator | Actor::System => None,
+        };
+        Ok(Names::of(&maker))
+    }
+
+    pub(super) fn uses(&self, key: &Key) -> Result<Option<Use>, ServiceError> {
         Ok(self.store.usage_of(&[key.id])?.into_iter().next().flatten())
     }
 
-    fn owner(&self, key: &Key) -> Result<Option<User>, ServiceError> {
+    pub(super) fn owner(&self, key: &Key) -> Result<Option<User>, ServiceError> {
         Ok(match key.owner {
             Some(owner) => self.store.user(owner)?,
             None => None,
@@ -395,7 +429,7 @@ impl Performing<'_> {
 
     /// A key of this kind by its id. A key of another kind is not found: `tokens revoke` never revokes an API key. Nor is
     /// another org's.
-    fn key(&self, kind: KeyKind, text: &str) -> Result<Key, ServiceError> {
+    pub(super) fn key(&self, kind: KeyKind, text: &str) -> Result<Key, ServiceError> {
         let found = match text.parse::<KeyId>() {
             Ok(id) => self
                 .store

@@ -7,8 +7,10 @@ mod accounts;
 mod audit;
 pub(super) mod keys;
 mod store;
+mod usage;
 
 use crate::control::caller::Standing;
+use crate::control::explain::Question;
 use crate::control::views::Names;
 use crate::control::{
     Caller, FoundedView, KeyService, KeyView, OrgView, Request, Response, ServiceError,
@@ -79,6 +81,7 @@ impl Performing<'_> {
             Request::UpdateUser { user, change } => self.update_user(&user, change)?,
             Request::ShowOffboarding { user } => self.offboarding(&user)?,
             Request::MakeLink { user } => self.make_link(&user)?,
+            Request::ShowInvitation { id } => self.show_invitation(id)?,
             Request::CreateApiKey {
                 org,
                 name,
@@ -104,6 +107,8 @@ impl Performing<'_> {
             Request::ListKeys { kind, org } => self.list_keys(kind, &org)?,
             Request::ListKeysOfOwner { owner } => self.list_keys_of_owner(&owner)?,
             Request::ShowKey { kind, id } => self.show_key(kind, &id)?,
+            Request::ShowKeyUse { kind, id } => self.show_key_use(kind, &id)?,
+            Request::ShowOrgUse { org } => self.show_org_use(&org)?,
             Request::UpdateKey { kind, id, change } => self.update_key(kind, &id, change)?,
             Request::RotateKey {
                 kind,
@@ -116,6 +121,7 @@ impl Performing<'_> {
             Request::Whoami { secret } => self.whoami(&secret)?,
             // One receipt is enough.
             Request::AndWait { request, .. } => return self.perform(*request),
+            Request::Explain { question } => self.explain(&question)?,
             Request::ListAudit { query } => self.list_audit(&query)?,
             Request::VerifyAudit { earlier } => self.verify_audit(&earlier)?,
             Request::ListNodes => self.list_nodes()?,
@@ -153,6 +159,18 @@ impl Performing<'_> {
         let mut view = FoundedView::of(founded);
         view.link = Some(link);
         Ok(Response::Founded(Box::new(view)))
+    }
+
+    /// Whoever may ask sees which secret is which key's, in any org.
+    fn explain(&self, question: &Question) -> Result<Response, ServiceError> {
+        self.standing.need_operator()?;
+        let explain = self.service.explain.as_ref();
+        let explained = explain
+            .ok_or(Refusal::NotFound {
+                what: "route table",
+            })?
+            .explain(question)?;
+        Ok(Response::Explained(Box::new(explained)))
     }
 
     fn create_org(&mut self, name: &str) -> Result<Response, ServiceError> {
@@ -193,11 +211,6 @@ impl Performing<'_> {
         };
         let found = found.filter(|org| self.standing.is_of(org.id));
         Ok(found.ok_or(Refusal::NotFound { what: "org" })?)
-    }
-
-    /// What the users of an org are called.
-    fn names(&self, org: OrgId) -> Result<Names, ServiceError> {
-        Ok(Names::of(&self.store.users_of(org)?))
     }
 
     fn need(&self, permission: Permission) -> Result<(), ServiceError> {

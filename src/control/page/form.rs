@@ -130,6 +130,7 @@ pub(super) fn query<T: DeserializeOwned + Default>(uri: &Uri) -> T {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
 
     fn is(site: Option<&str>, origin: Option<&str>, url: Option<&str>) -> bool {
         let mut headers = HeaderMap::new();
@@ -141,7 +142,8 @@ mod tests {
         }
         let config = Control {
             url: url.map(|url| url.parse().unwrap()),
-            ..crate::config::Config::with_defaults().control
+            ..Config::with_default_upstream("http://127.0.0.1:1".parse().unwrap(), "/tmp".into())
+                .control
         };
         is_from_here(&headers, &config)
     }

@@ -5,6 +5,9 @@
 mod words;
 mod account;
 mod assets;
+mod audit;
+mod audit_words;
+mod fleet;
 mod form;
 mod keys;
 mod keys_detail;
@@ -19,13 +22,21 @@ mod keys_rotate;
 mod keys_shadow;
 mod keys_shown;
 mod oidc;
+mod people;
+mod people_form;
+mod people_leave;
+mod people_one;
+mod phrases_people;
 mod preferences;
 mod shell;
 mod sign_in;
 mod trouble;
+mod usage;
+mod usage_chart;
 mod visitor;
 mod words_keys;
 mod words_kinds;
+mod words_people;
 mod words_sign_in;
 
 use std::panic::AssertUnwindSafe;
@@ -92,6 +103,12 @@ pub fn router(desk: &Arc<Desk>) -> Router<Arc<Desk>> {
         .merge(keys::router())
         .merge(sign_in::router())
         .merge(oidc::router())
+        .merge(account::router())
+        .merge(people::router())
+        .merge(audit::router())
+        .merge(fleet::router())
+        .merge(usage::router())
+        .merge(sign_in::router())
         .merge(account::router())
         .fallback(|| async { StatusCode::NOT_FOUND })
         .layer(from_fn_with_state(Arc::clone(desk), dress))
