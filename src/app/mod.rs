@@ -30,6 +30,7 @@ use crate::keys::usage::UsageCounts;
 pub use crate::proxy::record::{RequestRecord, decision_word, method_word};
 use crate::proxy::recorder::{Onlooker, Sink};
 use crate::proxy::route::KEY_MANAGEMENT;
+pub use crate::proxy::upstream::connector as tls_connector;
 use crate::proxy::{self, Proxy, StartError};
 use crate::store::sync::fleet::Settings;
 use crate::store::sync::view::FleetView;
@@ -218,6 +219,10 @@ impl App {
             error,
         })?;
         let relay = SecretValue::new(format!("{:032x}", rand_u128()?));
+        let provider = match &control_listener {
+            Some(_) => desk::provider(config, &keys).map_err(AppError::Config)?,
+            None => None,
+        };
         let with_control = match &control_listener {
             Some((_, address)) => &relayed(config, *address, &relay)?,
             None => config,
@@ -251,6 +256,7 @@ impl App {
                 config,
                 relay,
                 proxy.address,
+                provider,
             );
             tokio::spawn(desk::serve(listener, desk, rest_ends.clone()))
         });

@@ -15,8 +15,9 @@ use tower::ServiceBuilder;
 use tower::limit::GlobalConcurrencyLimitLayer;
 
 use super::sign_in::doors::Doors;
+use super::sign_in::provider::Provider;
 use super::{KeyService, api, page};
-use crate::config::{Config, Control, SecretValue};
+use crate::config::{Config, Control, Rules, SecretValue};
 use crate::drain::Signal;
 use crate::keys::KeyTable;
 use crate::keys::policy::Staleness;
@@ -24,6 +25,9 @@ use crate::keys::secret::LateFingerprinter;
 
 /// The header by which the proxy of this process proves that a request comes through it.
 pub const RELAY: &str = "x-keygate-relay";
+
+/// Where a provider sends people back to.
+pub const OIDC_CALLBACK: &str = "/oidc/callback";
 
 /// The largest request: the longest names and 128 scopes fit many times.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -49,6 +53,8 @@ pub struct Desk {
     pub staleness: Staleness,
     /// The configuration of this listener.
     pub config: Control,
+    /// How many keys there may be, for lists that say so.
+    pub rules: Rules,
     /// What the value of [`RELAY`] must be.
     pub relay: SecretValue,
     /// Where senders reach this process, for examples.
@@ -57,6 +63,17 @@ pub struct Desk {
     pub trusted_proxies: Vec<IpNet>,
     /// The ways to sign in.
     pub doors: Doors,
+    /// Who vouches for people, if anybody does.
+    pub provider: Option<Provider>,
+}
+
+/// Who vouches for people, if the configuration names somebody.
+///
+/// # Errors
+/// A sentence that says which setting does not work.
+pub fn provider(config: &Config, service: &KeyService) -> Result<Option<Provider>, String> {
+    let url = service.pages.url.clone().unwrap_or_default();
+    Provider::new(&config.control.oidc, format!("{url}{OIDC_CALLBACK}"))
 }
 
 impl Desk {
@@ -68,8 +85,10 @@ impl Desk {
         config: &Config,
         relay: SecretValue,
         senders: SocketAddr,
+        provider: Option<Provider>,
     ) -> Self {
         Self {
+            provider,
             doors: Doors::new(Arc::clone(service.store()), config.control.clone()),
             service,
             table,
@@ -80,6 +99,7 @@ impl Desk {
                 serve_for_api: config.view.serve_stale_for_api,
             },
             config: config.control.clone(),
+            rules: config.rules.clone(),
             relay,
             senders,
             trusted_proxies: config.listen.trusted_proxies.clone(),
@@ -102,7 +122,7 @@ pub async fn serve(listener: TcpListener, desk: Desk, mut drain: Signal) {
         .timeout(REQUEST_TIMEOUT)
         .layer(GlobalConcurrencyLimitLayer::new(REQUESTS_AT_ONCE));
     let router = Router::new()
-        .merge(api::router())
+        .merge(api::router(&desk))
         .merge(page::router(&desk))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(bounds)

@@ -37,8 +37,8 @@ pub use receipt::{NodeReceipt, NodeState, Receipt};
 use sign_in::SignIn;
 pub use uses::{BucketView, KeyTotals, KeyUseView, OrgUseView, ShadowView, SourceView};
 pub use views::{
-    FoundedView, KeyStatus, KeyView, LinkView, OffboardingView, OrgView, UserView, Whoami,
-    time_text,
+    FoundedView, InvitationView, KeyStatus, KeyView, LinkView, OffboardingView, OrgView, UserView,
+    Whoami, time_text,
 };
 
 use crate::keys::audit::AuditId;
@@ -96,6 +96,18 @@ impl fmt::Display for ServiceError {
 }
 
 impl std::error::Error for ServiceError {}
+
+impl ServiceError {
+    /// Why a rule says no, when that is what it is.
+    pub const fn refusal(&self) -> Option<&crate::keys::rules::Refusal> {
+        match self {
+            Self::Store(StoreError::Refused(refusal)) => Some(refusal),
+            Self::Store(_) | Self::NoFleet | Self::Unknown | Self::NotHeard | Self::NotApplied => {
+                None
+            }
+        }
+    }
+}
 
 impl<E: Into<StoreError>> From<E> for ServiceError {
     fn from(error: E) -> Self {

@@ -11,8 +11,10 @@ use super::explain::{Explanation, Question};
 use super::nodes::NodeView;
 use super::receipt::Receipt;
 use super::uses::{KeyUseView, OrgUseView};
-use super::views::{FoundedView, KeyView, LinkView, OffboardingView, OrgView, UserView, Whoami};
-use crate::keys::audit::Action;
+use super::views::{
+    FoundedView, InvitationView, KeyView, LinkView, OffboardingView, OrgView, UserView, Whoami,
+};
+use crate::keys::audit::{Action, AuditId};
 use crate::keys::{KeyKind, Labels, Role, Timestamp, UserKind};
 use crate::store::findings::{Findings, Status};
 use crate::store::log::{HeadView, LogFindings};
@@ -99,6 +101,8 @@ pub enum Request {
     ShowOffboarding { user: String },
     /// A one-time link with which a user sets a password and signs in.
     MakeLink { user: String },
+    /// A one-time link that was made, by its entry of the audit log. What opens it is not shown again.
+    ShowInvitation { id: AuditId },
     /// An API key, generated or, with a secret, imported.
     CreateApiKey {
         org: String,
@@ -176,8 +180,50 @@ pub enum Request {
 }
 
 impl Request {
+    /// Whether only somebody at the machine itself may ask for it, whatever it is about.
+    pub const fn is_of_the_machine(&self) -> bool {
+        match self {
+            Self::Init { .. }
+            | Self::CreateOrg { .. }
+            | Self::SetOrgDisabled { .. }
+            | Self::Whoami { .. }
+            | Self::Explain { .. }
+            | Self::VerifyAudit { .. }
+            | Self::StoreStatus
+            | Self::VerifyStore
+            | Self::RestoreStore
+            | Self::AddRootKey { .. }
+            | Self::RetireRootKey { .. } => true,
+            Self::AndWait { request, .. } => request.is_of_the_machine(),
+            Self::ListOrgs
+            | Self::ShowOrg { .. }
+            | Self::CreateUser { .. }
+            | Self::CreateServiceAccount { .. }
+            | Self::ListUsers { .. }
+            | Self::ShowUser { .. }
+            | Self::SetUserDisabled { .. }
+            | Self::UpdateUser { .. }
+            | Self::ShowOffboarding { .. }
+            | Self::MakeLink { .. }
+            | Self::ShowInvitation { .. }
+            | Self::CreateApiKey { .. }
+            | Self::CreateApplicationKey { .. }
+            | Self::CreateClientToken { .. }
+            | Self::ListKeys { .. }
+            | Self::ListKeysOfOwner { .. }
+            | Self::ShowKey { .. }
+            | Self::ShowKeyUse { .. }
+            | Self::ShowOrgUse { .. }
+            | Self::UpdateKey { .. }
+            | Self::RotateKey { .. }
+            | Self::RevokeKey { .. }
+            | Self::ListAudit { .. }
+            | Self::ListNodes => false,
+        }
+    }
+
     /// Whether it may take longer than an answer usually may.
-    pub(super) const fn is_long(&self) -> bool {
+    pub const fn is_long(&self) -> bool {
         matches!(
             self,
             Self::AndWait { .. }
@@ -294,6 +340,8 @@ pub enum Response {
     Link(LinkView),
     /// What would be decided about a request, and why.
     Explained(Box<Explanation>),
+    /// A one-time link that was made.
+    Invitation(InvitationView),
     /// Entries of the audit log.
     Audit(AuditPage),
     /// What a look through the audit log found.

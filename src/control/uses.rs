@@ -119,12 +119,6 @@ impl KeyUseView {
     ) -> Self {
         let none = (Buckets::default(), Buckets::default());
         let (hours, days) = uses.map_or((&none.0, &none.1), |uses| (&uses.hours, &uses.days));
-        let bucket = |from: fn(u32) -> Timestamp| {
-            move |(number, requests)| BucketView {
-                from: time_text(from(number)),
-                requests,
-            }
-        };
         let by_hour = hours.up_to(hour_of(now), HOURS_MAX as u32);
         let by_day = days.up_to(day_of(now), DAYS_MAX as u32);
         Self {
@@ -180,4 +174,54 @@ pub struct OrgUseView {
     pub keys: Vec<KeyTotals>,
     /// Keys beyond those.
     pub more: u64,
+    /// The last 24 hours of all keys that the caller may see, the oldest first.
+    #[serde(default)]
+    pub by_hour: Vec<BucketView>,
+    /// The last 30 days, likewise.
+    #[serde(default)]
+    pub by_day: Vec<BucketView>,
+}
+
+/// The uses of many keys, added up.
+pub(super) struct OrgBuckets {
+    now: Timestamp,
+    hours: Buckets<HOURS_MAX>,
+    days: Buckets<DAYS_MAX>,
+}
+
+impl OrgBuckets {
+    pub(super) fn until(now: Timestamp) -> Self {
+        let (hours, days) = (Buckets::default(), Buckets::default());
+        Self { now, hours, days }
+    }
+
+    pub(super) fn add(&mut self, uses: &Use) {
+        // The oldest of a key that is no longer used must not push out the newest of the others.
+        let (hour, day) = (hour_of(self.now), day_of(self.now));
+        let hours = uses.hours.each();
+        for (at, count) in hours.filter(|(at, _)| hour < at.saturating_add(HOURS_OF_A_DAY)) {
+            self.hours.add(at, count);
+        }
+        let days = uses.days.each();
+        for (at, count) in days.filter(|(at, _)| day < at.saturating_add(DAYS_OF_A_MONTH)) {
+            self.days.add(at, count);
+        }
+    }
+
+    /// The last 24 hours and the last 30 days.
+    pub(super) fn views(&self) -> (Vec<BucketView>, Vec<BucketView>) {
+        let hours = self.hours.up_to(hour_of(self.now), HOURS_OF_A_DAY);
+        let days = self.days.up_to(day_of(self.now), DAYS_OF_A_MONTH);
+        (
+            hours.map(bucket(start_of_hour)).collect(),
+            days.map(bucket(start_of_day)).collect(),
+        )
+    }
+}
+
+fn bucket(from: fn(u32) -> Timestamp) -> impl Fn((u32, u64)) -> BucketView {
+    move |(number, requests)| BucketView {
+        from: time_text(from(number)),
+        requests,
+    }
 }

@@ -286,6 +286,17 @@ pub struct LinkView {
     pub expires_at: String,
 }
 
+/// A one-time link that was made, without what opens it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct InvitationView {
+    /// Whom it lets in.
+    pub user: UserView,
+    /// When it was made.
+    pub made_at: String,
+    /// From then on it opens nothing.
+    pub expires_at: String,
+}
+
 /// What `init` made.
 #[derive(Debug, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "each field is what its name says")]

@@ -212,8 +212,8 @@ pub const SCOPES_MAX: usize = 128;
 /// The longest scope, in characters.
 const SCOPE_CHARS_MAX: usize = 128;
 
-/// The scopes of an application key as they are kept: sorted, each once, and `None` where there are none, which is all that
-/// the owner may (WIRE 5.4: clients that mean that send an empty list).
+/// The scopes of an application key as they are kept: in the order given, which clients expect to see again, each once, and
+/// `None` where there are none, which is all that the owner may (WIRE 5.4: clients that mean that send an empty list).
 ///
 /// # Errors
 /// When one is no name of a permission, or there are too many. A name need not be one of ours: upstreams have their own.
@@ -228,9 +228,12 @@ pub fn scopes(given: &[CompactString]) -> Result<Option<Vec<CompactString>>, Ref
     if !given.iter().all(is_name) {
         return Err(Refusal::ScopeMalformed);
     }
-    let mut scopes = given.to_vec();
-    scopes.sort();
-    scopes.dedup();
+    let mut scopes: Vec<CompactString> = Vec::with_capacity(given.len());
+    for scope in given {
+        if !scopes.contains(scope) {
+            scopes.push(scope.clone());
+        }
+    }
     Ok(Some(scopes).filter(|scopes| !scopes.is_empty()))
 }
 

@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use keygate::config::Config;
-use keygate::control::{KeyChanges, KeyService, KeyUseView, KeyView, Request, Response};
-use keygate::keys::KeyKind;
+use keygate::control::{Caller, KeyChanges, KeyService, KeyUseView, KeyView, Request, Response};
+use keygate::keys::audit::Via;
+use keygate::keys::{KeyKind, Role};
 use keygate::store;
 
 use super::harness::{Client, Gateway, Org, WAIT_MAX, api_key, request, revoke, secret};
@@ -443,4 +444,63 @@ async fn the_use_of_an_org_has_every_key_the_unused_too_and_nobody_elses() {
     for unused in [&org.application_key, &org.client_token] {
         assert!(told[1..].contains(&(unused.id, 0, 0)), "{told:?}");
     }
+}
+
+/// Seeing who uses a key takes what seeing the key takes: a role, a scope, and that it is of one's own org.
+#[tokio::test]
+async fn who_may_see_a_key_may_see_who_uses_it_and_nobody_else() {
+    let gateway = gateway(INTERVAL).await;
+    let (org, other) = (gateway.org("acme").await, gateway.org("other").await);
+    let colleague = Request::CreateUser {
+        org: org.id.clone(),
+        email: "bob@acme.example".to_owned(),
+        name: None,
+        title: None,
+        role: Role::ReadOnly,
+    };
+    let Response::User(colleague) = gateway.perform(colleague).await else {
+        panic!("not a user")
+    };
+    let member = |user: &str, scopes: Option<&[&str]>| {
+        let scopes = scopes.map(|scopes| scopes.iter().map(|scope| (*scope).into()).collect());
+        Caller::member(user.parse().unwrap(), scopes, Via::Api)
+    };
+    let (admin, colleague) = (
+        member(&org.user, None),
+        member(&colleague.id.to_string(), None),
+    );
+    let scoped = member(&org.user, Some(&["client_tokens_read"]));
+    let nothing = member(&org.user, Some(&["audit_logs_read"]));
+    let show = |key: &KeyView| Request::ShowKeyUse {
+        kind: key.kind,
+        id: key.id.to_string(),
+    };
+    let ask = async |caller: &Caller, request| {
+        let asked = gateway.app.keys.perform(caller, request).await;
+        asked.map(|performed| performed.response)
+    };
+    for (caller, key, may) in [
+        (&admin, &org.api_key, true),
+        (&admin, &org.application_key, true),
+        (&colleague, &org.api_key, true),
+        (&colleague, &org.application_key, false),
+        (&scoped, &org.client_token, true),
+        (&scoped, &org.api_key, false),
+        (&admin, &other.api_key, false),
+        (&admin, &other.application_key, false),
+    ] {
+        let answer = ask(caller, show(key)).await;
+        assert_eq!(answer.is_ok(), may, "{:?} {}", caller.by, key.name);
+    }
+    let totals = |org: &Org| Request::ShowOrgUse {
+        org: org.id.clone(),
+    };
+    for (caller, count) in [(&admin, 3), (&colleague, 2), (&scoped, 1)] {
+        let Response::OrgUse(view) = ask(caller, totals(&org)).await.unwrap() else {
+            panic!("not the use of an org")
+        };
+        assert_eq!(view.keys.len(), count, "{:?}", caller.by);
+        assert!(ask(caller, totals(&other)).await.is_err());
+    }
+    assert!(ask(&nothing, totals(&org)).await.is_err());
 }

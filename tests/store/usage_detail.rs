@@ -4,11 +4,16 @@
 use std::net::IpAddr;
 use std::sync::Barrier;
 
+use keygate::config::{Config, SecretValue};
+use keygate::keys::audit::By;
+use keygate::keys::rules::Limits;
 use keygate::keys::usage::{OneUse, Source, UsageCounts, Use};
 use keygate::keys::uses::{AGENT_CHARS_MAX, DAYS_MAX, HOURS_MAX, SOURCES_MAX};
 use keygate::keys::{KeyId, Slot, Timestamp};
+use keygate::store::{EmbeddedStore, migrate};
 
-use super::homes::{Home, InFile, InRedis};
+use super::homes::{Home, InFile, InRedis, root_key};
+use super::name;
 
 const HOUR: i64 = 3_600_000;
 const NOW: i64 = 1_790_000_000_123;
@@ -199,4 +204,35 @@ fn planted_uses_are_bounded_and_what_is_malformed_is_nothing() {
         }
     }
     assert!(ignored > 100 && taken > 100, "{ignored} and {taken}");
+}
+
+/// There and back, everything that is known of a key's uses comes along, once however often it is carried.
+#[test]
+fn a_store_that_moves_takes_all_of_its_uses_along() {
+    let (folder, redis) = (tempfile::tempdir().unwrap(), InRedis::new());
+    let url = "http://127.0.0.1:9".parse().unwrap();
+    let mut config = Config::with_default_upstream(url, folder.path().join("from"));
+    config.store.root_key = Some(SecretValue::new("5a".repeat(32)));
+    config.store.redis = redis.config.clone();
+    std::fs::create_dir(&config.store.data_dir).unwrap();
+    let open = |config: &Config| {
+        EmbeddedStore::open(&config.store.database(), &root_key(), Limits::default()).unwrap()
+    };
+    let store = open(&config);
+    let made = store.create_org(name("acme"), &By::operator()).unwrap();
+    let id = made.value.1.key.id;
+    for told in accounts() {
+        store.flush_usage(&[(id, told)]).unwrap();
+    }
+    let held = store.usage_of(&[id]).unwrap();
+    assert_eq!(held[0].as_ref().unwrap().sources.len(), SOURCES_MAX);
+    drop(store);
+    migrate::to_redis(&config.store, &config.rules).unwrap();
+    migrate::to_redis(&config.store, &config.rules).unwrap();
+    assert_eq!(redis.open().usage_of(&[id]).unwrap(), held);
+    config.store.data_dir = folder.path().join("to");
+    std::fs::create_dir(&config.store.data_dir).unwrap();
+    migrate::to_file(&config.store, &config.rules).unwrap();
+    migrate::to_file(&config.store, &config.rules).unwrap();
+    assert_eq!(open(&config).usage_of(&[id]).unwrap(), held);
 }

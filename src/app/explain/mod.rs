@@ -15,7 +15,8 @@ use http::{Method, Uri};
 use zeroize::Zeroizing;
 
 use self::told::Told;
-use crate::config::Config;
+use super::relayed;
+use crate::config::{Config, SecretValue};
 use crate::control::explain::{ExplainedForward, Explanation, Question, Said, StepName};
 use crate::keys::policy::{Asked, authorize_shown};
 use crate::keys::rules::Refusal as Rule;
@@ -64,11 +65,17 @@ impl Explainer {
         if let Some(known) = store.fingerprinter() {
             fingerprinter.learn(known);
         }
+        let relay = SecretValue::new("-");
+        let control = config.control.address;
+        let with_control = match config.control.is_on() {
+            true => &relayed(config, control, &relay).map_err(|error| error.to_string())?,
+            false => config,
+        };
         let table = Arc::new(KeyTable::new(Instant::now()));
         let usage = Arc::new(UsageCounts::default());
         Ok(Self {
             shared: Arc::new(Shared::new(config, table, usage, Arc::new(fingerprinter))),
-            upstreams: Upstreams::new(config)?,
+            upstreams: Upstreams::new(with_control)?,
             store,
             fills: true,
         })
@@ -352,7 +359,7 @@ impl Explainer {
             ),
         );
         told.explanation.forwarded = Some(ExplainedForward {
-            upstream: name.to_owned(),
+            upstream: upstream.name.to_string(),
             authority,
             path: if told.shown == HIDDEN {
                 HIDDEN.to_owned()

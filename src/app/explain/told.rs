@@ -99,9 +99,9 @@ impl Told {
             self.explanation.reason = no.refusal.fault().map(ToOwned::to_owned);
         }
         let text = format!(
-            "refused, as \"{}\" is refused to clients of the family {}",
-            no.refusal.label(),
-            family.as_str()
+            "refused: what clients of the family {} are told of \"{}\"",
+            family.as_str(),
+            no.refusal.label()
         );
         self.no(StepName::Outcome, text);
         self.answered(&answer, family, no.refusal.closes(), false);

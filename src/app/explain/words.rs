@@ -209,8 +209,13 @@ impl Facts<'_> {
     }
 }
 
-fn seconds(age: Duration) -> String {
-    format!("{:.1} s", age.as_secs_f64())
+/// A duration as people say it.
+fn long(age: Duration) -> String {
+    match age.as_secs() {
+        seconds if seconds >= 3_600 && seconds % 3_600 == 0 => format!("{} h", seconds / 3_600),
+        seconds if seconds >= 60 && seconds % 60 == 0 => format!("{} min", seconds / 60),
+        _ => format!("{:.1} s", age.as_secs_f64()),
+    }
 }
 
 fn listed<T: ToString>(items: &[T]) -> String {
@@ -308,7 +313,7 @@ fn served(facts: &Facts<'_>, says_no: Option<Reason>) -> String {
             serve_for_intake
         }
     };
-    let age = facts.circumstances.view.map(|view| seconds(view.age));
+    let age = facts.circumstances.view.map(|view| long(view.age));
     let verdict = if says_no.is_some() {
         "too old"
     } else {
@@ -317,14 +322,14 @@ fn served(facts: &Facts<'_>, says_no: Option<Reason>) -> String {
     format!(
         "the table was in step with the store {} ago, {verdict}: this route is served up to {}",
         age.unwrap_or_default(),
-        seconds(*most)
+        long(*most)
     )
 }
 
 fn known(facts: &Facts<'_>, says_no: Option<Reason>) -> String {
-    let age = facts.circumstances.view.map(|view| seconds(view.age));
+    let age = facts.circumstances.view.map(|view| long(view.age));
     let age = age.unwrap_or_default();
-    let fresh = seconds(facts.circumstances.staleness.fresh_within);
+    let fresh = long(facts.circumstances.staleness.fresh_within);
     match says_no {
         None => "the table has it".to_owned(),
         Some(Reason::Malformed) => {

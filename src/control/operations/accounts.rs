@@ -1,10 +1,11 @@
 //! The operations on users and service accounts: made, changed, disabled, shown, and let in by a one-time link.
 
 use super::Performing;
-use crate::control::views::{LinkView, OffboardingView};
+use crate::control::views::{InvitationView, LinkView, OffboardingView};
 use crate::control::{
     KeyStatus, KeyView, Response, ServiceError, SignIn, UserChanges, UserView, time_text,
 };
+use crate::keys::audit::{Action, AuditId};
 use crate::keys::permissions::Permission;
 use crate::keys::rules::{Name, Refusal, email};
 use crate::keys::{Actor, Key, KeyId, KeyKind, Record, Role, User, UserId, UserKind};
@@ -163,6 +164,39 @@ impl Performing<'_> {
             self.need(Permission::UserAccessManage)?;
         }
         self.link_for(&user).map(Response::Link)
+    }
+
+    /// A link is known by the entry of the log that tells of it: what opens it is kept as a hash, by which nobody asks.
+    pub(super) fn show_invitation(&self, id: AuditId) -> Result<Response, ServiceError> {
+        self.need(Permission::UserAccessInvite)?;
+        let missing = || Refusal::NotFound { what: "invitation" };
+        let after = id.number.saturating_add(1);
+        let found = self.store.log_before(id.partition, Some(after), 1)?;
+        let entry = found.into_iter().find(|entry| entry.id == id);
+        let entry = entry
+            .and_then(|entry| entry.linked.ok())
+            .ok_or_else(missing)?
+            .entry;
+        if entry.action != Action::LinkCreated
+            || !entry.org.is_some_and(|org| self.standing.is_of(org))
+        {
+            return Err(missing().into());
+        }
+        let ends = entry
+            .changes
+            .iter()
+            .find(|change| change.field == "expires_at");
+        let user = self
+            .store
+            .user(UserId(entry.object.id))?
+            .ok_or_else(missing)?;
+        Ok(Response::Invitation(InvitationView {
+            user: UserView::of(&user),
+            made_at: time_text(entry.at),
+            expires_at: ends
+                .and_then(|change| change.after.clone())
+                .unwrap_or_default(),
+        }))
     }
 
     pub(super) fn link_for(&mut self, user: &User) -> Result<LinkView, ServiceError> {

@@ -81,6 +81,7 @@ impl Performing<'_> {
             Request::UpdateUser { user, change } => self.update_user(&user, change)?,
             Request::ShowOffboarding { user } => self.offboarding(&user)?,
             Request::MakeLink { user } => self.make_link(&user)?,
+            Request::ShowInvitation { id } => self.show_invitation(id)?,
             Request::CreateApiKey {
                 org,
                 name,
@@ -210,11 +211,6 @@ impl Performing<'_> {
         };
         let found = found.filter(|org| self.standing.is_of(org.id));
         Ok(found.ok_or(Refusal::NotFound { what: "org" })?)
-    }
-
-    /// What the users of an org are called.
-    fn names(&self, org: OrgId) -> Result<Names, ServiceError> {
-        Ok(Names::of(&self.store.users_of(org)?))
     }
 
     fn need(&self, permission: Permission) -> Result<(), ServiceError> {

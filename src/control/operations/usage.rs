@@ -5,13 +5,16 @@ use std::collections::HashMap;
 
 use super::Performing;
 use super::keys::Touch;
-use crate::control::uses::{KeyTotals, KeyUseView, OrgUseView};
+use crate::control::uses::{KeyTotals, KeyUseView, OrgBuckets, OrgUseView};
 use crate::control::views::Names;
 use crate::control::{KeyStatus, KeyView, OrgView, Response, ServiceError};
 use crate::keys::{KeyId, KeyKind, Timestamp, User, UserId};
 
 /// The most keys in one answer.
 const KEYS_MAX: usize = 1_000;
+
+/// Of so many keys the uses are in memory at a time: with their history they are some 3 kB each.
+pub(super) const AT_ONCE: usize = 500;
 
 fn now() -> Timestamp {
     Timestamp(jiff::Timestamp::now().as_millisecond())
@@ -47,24 +50,35 @@ impl Performing<'_> {
                 return Err(error);
             }
         }
-        let ids: Vec<KeyId> = keys.iter().map(|key| key.id).collect();
-        let uses = self.store.usage_of(&ids)?;
         let names = Names::of(users.values().copied());
         let now = now();
         let mut totals: Vec<KeyTotals> = Vec::with_capacity(keys.len());
-        for (key, uses) in keys.iter().zip(uses) {
-            let owner = key.owner.and_then(|owner| users.get(&owner).copied());
-            let view = KeyView::of(key, owner).used(uses.as_ref());
-            let of_key = KeyTotals::of(view.named(key, &names), uses.as_ref(), now);
-            if of_key.key.status == KeyStatus::Active || of_key.last_30_days > 0 {
-                totals.push(of_key);
+        let mut sums = OrgBuckets::until(now);
+        for keys in keys.chunks(AT_ONCE) {
+            let ids: Vec<KeyId> = keys.iter().map(|key| key.id).collect();
+            for (key, uses) in keys.iter().zip(self.store.usage_of(&ids)?) {
+                if let Some(uses) = &uses {
+                    sums.add(uses);
+                }
+                let owner = key.owner.and_then(|owner| users.get(&owner).copied());
+                let view = KeyView::of(key, owner).used(uses.as_ref());
+                let of_key = KeyTotals::of(view.named(key, &names), uses.as_ref(), now);
+                if of_key.key.status == KeyStatus::Active || of_key.last_30_days > 0 {
+                    totals.push(of_key);
+                }
             }
         }
         totals.sort_by_key(|of_key| Reverse((of_key.last_30_days, of_key.key.uses)));
         let more = totals.len().saturating_sub(KEYS_MAX) as u64;
         totals.truncate(KEYS_MAX);
         let org = OrgView::of(&org);
-        let keys = totals;
-        Ok(Response::OrgUse(Box::new(OrgUseView { org, keys, more })))
+        let (by_hour, by_day) = sums.views();
+        Ok(Response::OrgUse(Box::new(OrgUseView {
+            org,
+            keys: totals,
+            more,
+            by_hour,
+            by_day,
+        })))
     }
 }

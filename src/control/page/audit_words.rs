@@ -255,7 +255,7 @@ fn field_name(language: Language, field: &str) -> String {
 fn value(language: Language, field: &str, text: Option<&str>) -> String {
     let en = language == Language::English;
     match (field, text) {
-        (_, None) => "–".to_owned(),
+        (_, None | Some("")) => "–".to_owned(),
         ("role", Some(text)) => role_name(language, text),
         (_, Some("true")) => if en { "yes" } else { "oui" }.to_owned(),
         (_, Some("false")) => if en { "no" } else { "non" }.to_owned(),

@@ -9,14 +9,33 @@ mod audit;
 mod audit_words;
 mod fleet;
 mod form;
+mod keys;
+mod keys_detail;
+mod keys_facts;
+mod keys_form;
+mod keys_list;
+mod keys_new;
+mod keys_once;
+mod keys_receipt;
+mod keys_revoke;
+mod keys_rotate;
+mod keys_shadow;
+mod keys_shown;
+mod oidc;
 mod people;
 mod people_form;
 mod people_leave;
+mod people_one;
+mod phrases_people;
 mod preferences;
 mod shell;
 mod sign_in;
 mod trouble;
+mod usage;
+mod usage_chart;
 mod visitor;
+mod words_keys;
+mod words_kinds;
 mod words_people;
 mod words_sign_in;
 
@@ -81,11 +100,16 @@ pub fn router(desk: &Arc<Desk>) -> Router<Arc<Desk>> {
         .route("/", get(|| async { go("/api-keys") }))
         .merge(assets::router())
         .merge(preferences::router())
+        .merge(keys::router())
         .merge(sign_in::router())
+        .merge(oidc::router())
         .merge(account::router())
         .merge(people::router())
         .merge(audit::router())
         .merge(fleet::router())
+        .merge(usage::router())
+        .merge(sign_in::router())
+        .merge(account::router())
         .fallback(|| async { StatusCode::NOT_FOUND })
         .layer(from_fn_with_state(Arc::clone(desk), dress))
 }

@@ -10,7 +10,8 @@ use axum::response::Response;
 use serde::Deserialize;
 
 use super::form::Posted;
-use super::people::{ask, base, is_last_admin, link_page, section, user};
+use super::people::{ask, base, is_last_admin, section, user};
+use super::people_one::link_page;
 use super::shell::{Shell, go, page};
 use super::trouble::{failed, sentence, status_of};
 use super::visitor::Visitor;

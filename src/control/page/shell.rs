@@ -69,8 +69,7 @@ const KEYS: [Section; 3] = [
     Section::ClientTokens,
 ];
 const ORGANIZATION: [Section; 3] = [Section::Users, Section::ServiceAccounts, Section::Audit];
-const OPERATIONS: [Section; 2] = [Section::Usage, Section::Fleet];
-const OWN: [Section; 1] = [Section::Account];
+const REST: [Section; 3] = [Section::Usage, Section::Fleet, Section::Account];
 
 /// Who is signed in.
 #[derive(Clone, Debug)]
@@ -159,8 +158,7 @@ impl Shell {
         vec![
             group(&apis, &KEYS),
             group(words.organization, &ORGANIZATION),
-            group(words.operations, &OPERATIONS),
-            group(words.account, &OWN),
+            group(words.more, &REST),
         ]
     }
 

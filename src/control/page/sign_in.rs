@@ -87,7 +87,7 @@ fn status_of(error: &ServiceError) -> StatusCode {
 }
 
 /// How long to wait, for programs.
-fn with_retry(mut response: Response, error: &ServiceError) -> Response {
+pub(super) fn with_retry(mut response: Response, error: &ServiceError) -> Response {
     if let Some(Refusal::TooManyAttempts { seconds }) = refusal_of(error) {
         response
             .headers_mut()
@@ -121,7 +121,7 @@ async fn show_sign_in(
         handle: "",
         org: "",
         next: way_back(&wanted.next),
-        has_provider: desk.config.oidc.issuer.is_some(),
+        has_provider: desk.provider.is_some(),
     };
     stranger.page(StatusCode::OK, template)
 }
@@ -161,7 +161,7 @@ async fn sign_in(
         handle: &form.handle,
         org: &form.org,
         next: way_back(&form.next),
-        has_provider: desk.config.oidc.issuer.is_some(),
+        has_provider: desk.provider.is_some(),
     };
     with_retry(stranger.page(status_of(&error), template), &error)
 }

@@ -9,7 +9,7 @@ use super::shell::{Section, Shell, page};
 use super::visitor::Visitor;
 use super::words::Words;
 use crate::control::ServiceError;
-use crate::keys::refusal::{Language, Refusal};
+use crate::keys::refusal::{Language, Refusal, Sort};
 use crate::store::StoreError;
 
 #[derive(Template)]
@@ -34,47 +34,14 @@ pub(super) fn status_of(error: &ServiceError) -> StatusCode {
     }
 }
 
-fn status_of_refusal(refusal: &Refusal) -> StatusCode {
-    match refusal {
-        Refusal::NotFound { .. } => StatusCode::NOT_FOUND,
-        Refusal::NotPermitted { .. }
-        | Refusal::ScopeMissing { .. }
-        | Refusal::ScopesWiden
-        | Refusal::OwnerOnly
-        | Refusal::OperatorOnly
-        | Refusal::OwnerOnly
-        | Refusal::SignInFailed => StatusCode::FORBIDDEN,
-        Refusal::TooManyAttempts { .. } => StatusCode::TOO_MANY_REQUESTS,
-        Refusal::NameTaken { .. }
-        | Refusal::TooMany { .. }
-        | Refusal::TooFew { .. }
-        | Refusal::AlreadyRevoked { .. }
-        | Refusal::OwnerDisabled
-        | Refusal::OrgDisabled
-        | Refusal::SecretKnown
-        | Refusal::LastAdmin
-        | Refusal::OnceReused => StatusCode::CONFLICT,
-        Refusal::LinkSpent => StatusCode::GONE,
-        Refusal::NameBlank
-        | Refusal::NameTooLong
-        | Refusal::NameHasControlCharacter
-        | Refusal::SecretMalformed
-        | Refusal::OriginMalformed
-        | Refusal::ExpiryPast
-        | Refusal::DateMalformed
-        | Refusal::AddressMalformed { .. }
-        | Refusal::ScopeMalformed
-        | Refusal::TooManyScopes
-        | Refusal::EmailMalformed
-        | Refusal::PasswordTooShort { .. }
-        | Refusal::PasswordTooLong { .. }
-        | Refusal::OldPasswordWrong
-        | Refusal::PasswordsDiffer
-        | Refusal::NoPerson
-        | Refusal::NoServiceAccount
-        | Refusal::Ambiguous { .. }
-        | Refusal::NoRequest { .. }
-        | Refusal::NotOfKind { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+const fn status_of_refusal(refusal: &Refusal) -> StatusCode {
+    match refusal.sort() {
+        Sort::Missing => StatusCode::NOT_FOUND,
+        Sort::NotAllowed => StatusCode::FORBIDDEN,
+        Sort::TooOften => StatusCode::TOO_MANY_REQUESTS,
+        Sort::Taken | Sort::Standing => StatusCode::CONFLICT,
+        Sort::Spent => StatusCode::GONE,
+        Sort::Malformed => StatusCode::UNPROCESSABLE_ENTITY,
     }
 }
 

@@ -25,7 +25,7 @@ words! {
     integrations = "Integrations", "Intégrations";
     apis = "APIs", "API";
     organization = "Organization", "Organisation";
-    operations = "Operations", "Exploitation";
+    more = "More", "Autres";
     api_keys = "API keys", "Clés d'API";
     application_keys = "Application keys", "Clés d'application";
     client_tokens = "Client tokens", "Jetons client";

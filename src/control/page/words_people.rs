@@ -7,6 +7,11 @@ use crate::keys::permissions::Permission;
 use crate::keys::refusal::Language;
 use crate::keys::{KeyKind, Role};
 
+pub(super) use super::phrases_people::{
+    application_keys, applied_after, disable, edit, ends, entries, fleet, found, link_for,
+    more_keys, picture, refuses_from, shadowed, stays, sure, unused, usage_of, user_created, uses,
+};
+
 words! {
     // Users and service accounts.
     users = "Users", "Utilisateurs";
@@ -64,7 +69,7 @@ words! {
     edit_lead = "A new role counts from the next request on, also for sessions and application keys there are.", "Un nouveau rôle vaut dès la requête suivante, aussi pour les sessions et les clés d'application existantes.";
     name_hint_user = "Shown to others and in the audit log. Without one it is the e-mail address.", "Montré aux autres et dans le journal d'audit. À défaut, c'est l'adresse e-mail.";
     name_hint_edit = "Shown to others and in the audit log. 1 to 256 characters.", "Montré aux autres et dans le journal d'audit. De 1 à 256 caractères.";
-    name_hint_account = "1 to 256 characters; no other active service account of your org has it.", "De 1 à 256 caractères ; aucun autre compte de service actif de votre organisation ne le porte.";
+    name_hint_account = "Shown with its keys and in the audit log. 1 to 256 characters.", "Montré avec ses clés et dans le journal d'audit. De 1 à 256 caractères.";
     email_hint_user = "The login name; nobody else in your org has it.", "L'identifiant de connexion ; personne d'autre ne l'a dans votre organisation.";
     email_hint_edit = "Changing it does not change the login name.", "La modifier ne change pas l'identifiant de connexion.";
     email_hint_account = "Optional: where to reach those who look after it.", "Facultatif : où joindre qui s'en occupe.";
@@ -113,8 +118,8 @@ words! {
     anybody = "Anybody", "N'importe qui";
     action = "What", "Quoi";
     anything = "Anything", "N'importe quoi";
-    object = "Object id", "Id de l'objet";
-    object_hint = "The id of a key, a user or the org.", "L'id d'une clé, d'un utilisateur ou de l'organisation.";
+    object = "Id of the key or user", "Id de la clé ou de l'utilisateur";
+    object_id = "Object id", "Id de l'objet";
     from = "From (UTC)", "À partir du (UTC)";
     until = "Before (UTC)", "Avant le (UTC)";
     show = "Show", "Afficher";
@@ -170,7 +175,12 @@ words! {
     shadowed_keys = "Shadow-revoked keys", "Clés révoquées à blanc";
     shadowed_since = "Since", "Depuis";
     would_be_refused = "Would have been refused", "Auraient été refusées";
-    none_shadowed = "No key is shadow-revoked.", "Aucune clé n'est révoquée à blanc.";
+    shadow_revoked = "Shadow-revoked", "Révoquée à blanc";
+    who_would_break = "Who would break", "Qui serait bloqué";
+    user_agent = "Client", "Client";
+    used_from = "Used from", "Utilisée depuis";
+    used_from_caption = "The last places, at most eight", "Les derniers lieux, huit au plus";
+    first_used = "First", "Première";
 }
 
 /// What a role is called.
@@ -306,147 +316,5 @@ pub(super) const fn health(language: Language, health: NodeHealth) -> (&'static 
             ("Isolé", "Ne fait plus de rapport et n'accepte plus rien.")
         }
         (Language::French, NodeHealth::Stopped) => ("Arrêté", "S'est terminé en bon ordre."),
-    }
-}
-
-/// So many application keys.
-pub(super) fn application_keys(language: Language, count: usize) -> String {
-    match (language, count) {
-        (Language::English, 0) => "No application key".to_owned(),
-        (Language::English, 1) => "1 application key".to_owned(),
-        (Language::English, _) => format!("{count} application keys"),
-        (Language::French, 0) => "Aucune clé d'application".to_owned(),
-        (Language::French, 1) => "1 clé d'application".to_owned(),
-        (Language::French, _) => format!("{count} clés d'application"),
-    }
-}
-
-/// So many users or accounts were found.
-pub(super) fn found(language: Language, count: usize) -> String {
-    match (language, count) {
-        (Language::English, 0) => "Nobody found.".to_owned(),
-        (Language::English, 1) => "1 found.".to_owned(),
-        (Language::English, _) => format!("{count} found."),
-        (Language::French, 0) => "Personne.".to_owned(),
-        (Language::French, 1) => "1 résultat.".to_owned(),
-        (Language::French, _) => format!("{count} résultats."),
-    }
-}
-
-/// What is said once a user is made.
-pub(super) fn user_created(language: Language, name: &str) -> String {
-    match language {
-        Language::English => format!("{name} was created."),
-        Language::French => format!("{name} est créé."),
-    }
-}
-
-/// The heading over a one-time link.
-pub(super) fn link_for(language: Language, name: &str) -> String {
-    match language {
-        Language::English => format!("Sign-in link for {name}"),
-        Language::French => format!("Lien de connexion pour {name}"),
-    }
-}
-
-/// The heading over the form that changes somebody.
-pub(super) fn edit(language: Language, name: &str) -> String {
-    match language {
-        Language::English => format!("Edit {name}"),
-        Language::French => format!("Modifier {name}"),
-    }
-}
-
-/// The heading over what ends with somebody.
-pub(super) fn disable(language: Language, name: &str, is_done: bool) -> String {
-    match (language, is_done) {
-        (Language::English, false) => format!("Disable {name}"),
-        (Language::English, true) => format!("{name} is disabled"),
-        (Language::French, false) => format!("Désactiver {name}"),
-        (Language::French, true) => format!("{name} est désactivé"),
-    }
-}
-
-/// What is confirmed.
-pub(super) fn sure(language: Language, name: &str) -> String {
-    match language {
-        Language::English => format!("Yes, end all of this for {name} now"),
-        Language::French => format!("Oui, mettre fin à tout cela pour {name} maintenant"),
-    }
-}
-
-/// What happens to so many application keys.
-pub(super) fn ends(language: Language, count: usize, is_done: bool) -> String {
-    let keys = application_keys(language, count);
-    match (language, count, is_done) {
-        (_, 0, _) => format!("{keys}."),
-        (Language::English, 1, false) => {
-            format!("{keys}, listed below: it is refused from then on.")
-        }
-        (Language::English, _, false) => {
-            format!("{keys}, listed below: they are refused from then on.")
-        }
-        (Language::English, 1, true) => format!("{keys} was revoked for good."),
-        (Language::English, _, true) => format!("{keys} were revoked for good."),
-        (Language::French, 1, false) => format!("{keys}, ci-dessous : elle est refusée dès lors."),
-        (Language::French, _, false) => {
-            format!("{keys}, ci-dessous : elles sont refusées dès lors.")
-        }
-        (Language::French, 1, true) => format!("{keys} a été révoquée définitivement."),
-        (Language::French, _, true) => format!("{keys} ont été révoquées définitivement."),
-    }
-}
-
-/// Why what stays is to be rotated.
-pub(super) fn stays(language: Language, count: usize) -> String {
-    match (language, count) {
-        (Language::English, 1) => "1 key that they made and may have copied stays valid, because your senders use it. Rotate it: a new key beside the old, then the old one ends.".to_owned(),
-        (Language::English, _) => format!("{count} keys that they made and may have copied stay valid, because your senders use them. Rotate each: a new key beside the old, then the old one ends."),
-        (Language::French, 1) => "1 clé créée sous ce nom, et peut-être copiée, reste valable, car vos émetteurs s'en servent. Renouvelez-la : une nouvelle clé à côté de l'ancienne, puis l'ancienne prend fin.".to_owned(),
-        (Language::French, _) => format!("{count} clés créées sous ce nom, et peut-être copiées, restent valables, car vos émetteurs s'en servent. Renouvelez chacune : une nouvelle clé à côté de l'ancienne, puis l'ancienne prend fin."),
-    }
-}
-
-/// When a node had applied a change.
-pub(super) fn applied_after(language: Language, ms: Option<u64>) -> String {
-    match (language, ms) {
-        (_, None) => String::new(),
-        (Language::English, Some(ms)) => format!("after {ms} ms"),
-        (Language::French, Some(ms)) => format!("après {ms} ms"),
-    }
-}
-
-/// From when on a node refuses even if it hears nothing more.
-pub(super) fn refuses_from(language: Language, at: &str) -> String {
-    match language {
-        Language::English => format!("refuses from {at} at the latest"),
-        Language::French => format!("refuse à partir du {at} au plus tard"),
-    }
-}
-
-/// So many entries of the log are shown.
-pub(super) fn entries(language: Language, count: usize, is_more: bool) -> String {
-    match (language, count, is_more) {
-        (Language::English, 0, false) => "No entry fits.".to_owned(),
-        (Language::English, 0, true) => {
-            "No entry fits among those looked at so far: go on with older ones.".to_owned()
-        }
-        (Language::English, 1, _) => "1 entry.".to_owned(),
-        (Language::English, _, _) => format!("{count} entries."),
-        (Language::French, 0, false) => "Aucune entrée ne convient.".to_owned(),
-        (Language::French, 0, true) => {
-            "Aucune entrée ne convient parmi celles parcourues : continuez avec de plus anciennes."
-                .to_owned()
-        }
-        (Language::French, 1, _) => "1 entrée.".to_owned(),
-        (Language::French, _, _) => format!("{count} entrées."),
-    }
-}
-
-/// How the nodes are, in a sentence.
-pub(super) fn fleet(language: Language, live: usize, all: usize) -> String {
-    match language {
-        Language::English => format!("{live} of {all} nodes report."),
-        Language::French => format!("{live} nœuds sur {all} font leur rapport."),
     }
 }

@@ -143,13 +143,13 @@ impl Doors {
     /// By the word of a provider that somebody has this login name in the org that it vouches for.
     ///
     /// # Errors
-    /// [`Refusal::SignInFailed`] when there is no such person.
+    /// [`Refusal::ProviderUserUnknown`] when there is no such person.
     pub async fn by_word(&self, handle: String, by: By) -> Result<Token, ServiceError> {
         let org = self.config.oidc.org.clone();
         let user = self
             .stored(move |store| the_person(store, &handle, Some(&org)))
             .await?;
-        let user = user.ok_or(Refusal::SignInFailed)?;
+        let user = user.ok_or(Refusal::ProviderUserUnknown)?;
         self.open(user.id, SignInBy::Oidc, by).await
     }
 

@@ -3,7 +3,9 @@
 
 pub mod attempts;
 pub mod doors;
+mod fetch;
 pub mod passwords;
+pub mod provider;
 pub mod sessions;
 
 use std::time::Duration;
@@ -11,7 +13,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::{SecretText, ServiceError};
+use crate::control::{SecretText, ServiceError};
 use crate::keys::{Partition, Timestamp, User, UserId};
 use crate::store::StoreError;
 use crate::store::papers::Link;

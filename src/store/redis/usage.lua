@@ -4,11 +4,12 @@
 local longest, hours, days, sources = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local top, bucket_top = 2 ^ 53 - 1, 2 ^ 48 - 1
 
+-- A list of buckets stays a part of the form it is in: making a long string is most of what this script costs.
 local function read_buckets(form, at)
   local length = struct.unpack('>I1', form, at)
   local last = at + length * 10
   if #form < last then error('short') end
-  return string.sub(form, at + 1, last), last + 1
+  return {form = form, first = at + 1, last = last, length = length}, last + 1
 end
 
 local function read(form)
@@ -32,25 +33,42 @@ local function read(form)
   return uses
 end
 
-local function add_buckets(held, more, most)
-  for at = 1, #more, 10 do
-    local number, count = struct.unpack('>I4I6', more, at)
-    -- Where the newer ones begin: nearly always at the end.
-    local after, rest = #held + 1
-    rest = after
-    while after > 1 do
-      local before, often = struct.unpack('>I4I6', held, after - 10)
-      if before < number then break end
-      after = after - 10
-      if before == number then
-        count = math.min(count + often, bucket_top)
-        break
-      end
-      rest = after
+-- Adds one bucket, and returns what the list is then: its length and its three pieces.
+local function add_bucket(held, number, count, most)
+  local form, first, length = held.form, held.first, held.length
+  -- Where the newer ones begin: nearly always at the end.
+  local after, rest = held.last + 1, held.last + 1
+  while after > first do
+    local before, often = struct.unpack('>I4I6', form, after - 10)
+    if before < number then break end
+    after = after - 10
+    if before == number then
+      local sum = struct.pack('>I4I6', number, math.min(count + often, bucket_top))
+      return length, string.sub(form, first, after - 1), sum, string.sub(form, rest, held.last)
     end
-    held = string.sub(held, 1, after - 1) .. struct.pack('>I4I6', number, count) .. string.sub(held, rest)
+    rest = after
   end
-  return string.sub(held, -most * 10)
+  if length >= most then
+    -- It is older than all that are kept.
+    if after == first then return length, string.sub(form, first, held.last), '', '' end
+    first, length = first + 10, length - 1
+  end
+  return length + 1, string.sub(form, first, after - 1), struct.pack('>I4I6', number, count), string.sub(form, rest, held.last)
+end
+
+local function add_buckets(held, more, most)
+  local length, before, own, after = held.length
+  if length > most then error('long') end
+  if more.length == 0 then return string.char(length), string.sub(held.form, held.first, held.last), '', '' end
+  for at = more.first, more.last, 10 do
+    local number, count = struct.unpack('>I4I6', more.form, at)
+    length, before, own, after = add_bucket(held, number, count, most)
+    if at + 9 < more.last then
+      local form = before .. own .. after
+      held = {form = form, first = 1, last = #form, length = length}
+    end
+  end
+  return string.char(length), before, own, after
 end
 
 local function in_shadow(uses, since)
@@ -68,8 +86,6 @@ local function add(held, more)
   in_shadow(held, more.since)
   in_shadow(more, held.since)
   more.shadow = math.min(held.shadow + more.shadow, top)
-  more.hours = add_buckets(held.hours, more.hours, hours)
-  more.days = add_buckets(held.days, more.days, days)
   local known = {}
   for _, source in ipairs(more.sources) do known[source.who] = source end
   for _, source in ipairs(held.sources) do
@@ -89,31 +105,32 @@ local function add(held, more)
   end)
 end
 
-local function write(uses)
-  local parts = {
-    struct.pack('>I1I6c16I7I6I7', 1, uses.last, uses.address, uses.count, uses.since, uses.shadow),
-    struct.pack('>I1', #uses.hours / 10), uses.hours,
-    struct.pack('>I1', #uses.days / 10), uses.days,
-    struct.pack('>I1', math.min(#uses.sources, sources)),
-  }
-  for i = 1, math.min(#uses.sources, sources) do
-    local source = uses.sources[i]
+-- What `more` has become by adding `held`; the lists of buckets are added here.
+local function write(held, more)
+  local parts = {struct.pack('>I1I6c16I7I6I7', 1, more.last, more.address, more.count, more.since, more.shadow)}
+  parts[2], parts[3], parts[4], parts[5] = add_buckets(held.hours, more.hours, hours)
+  parts[6], parts[7], parts[8], parts[9] = add_buckets(held.days, more.days, days)
+  parts[10] = string.char(math.min(#more.sources, sources))
+  for i = 1, math.min(#more.sources, sources) do
+    local source = more.sources[i]
     parts[#parts + 1] = struct.pack('>I6I6I7I7', source.first, source.last, source.count, source.shadow)
     parts[#parts + 1] = source.who
   end
   return table.concat(parts)
 end
 
+local function merge(held, more)
+  held, more = read(held), read(more)
+  add(held, more)
+  return write(held, more)
+end
+
 for i = 5, #ARGV, 2 do
   local id, form = ARGV[i], ARGV[i + 1]
   local length = redis.call('HSTRLEN', KEYS[1], id)
   if length > 0 and length <= longest then
-    local is_good, held = pcall(read, redis.call('HGET', KEYS[1], id))
-    if is_good then
-      local more = read(form)
-      add(held, more)
-      form = write(more)
-    end
+    local is_good, sum = pcall(merge, redis.call('HGET', KEYS[1], id), form)
+    if is_good then form = sum end
   end
   redis.call('HSET', KEYS[1], id, form)
 end

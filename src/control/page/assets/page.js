@@ -17,7 +17,8 @@ for (const button of document.querySelectorAll("button[data-copy]")) {
       status.textContent = button.dataset.done;
     } catch {
       // Not allowed, or not over TLS.
-      getSelection().selectAllChildren(source);
+      if (source.select) source.select();
+      else getSelection().selectAllChildren(source);
       status.textContent = button.dataset.failed;
     }
     setTimeout(() => {
