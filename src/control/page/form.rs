@@ -1,6 +1,7 @@
 //! What a form posts: read within bounds, and taken only from a page of ours. What is in the fields is the pages' business.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
@@ -18,6 +19,9 @@ const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// The kind of body that a form has.
 const FORM: &str = "application/x-www-form-urlencoded";
+
+/// How long a form may take to arrive.
+const BODY_WITHIN: Duration = Duration::from_secs(10);
 
 /// A form of a page for those who are signed in. A field that is there more than once is a `Vec`.
 pub(super) struct Posted<T>(pub(super) T, pub(super) Visitor);
@@ -75,9 +79,10 @@ async fn bytes_of(request: Request, config: &Control) -> Result<Bytes, Response>
     if !kind.trim().eq_ignore_ascii_case(FORM) {
         return Err(StatusCode::UNSUPPORTED_MEDIA_TYPE.into_response());
     }
-    Bytes::from_request(request, &())
-        .await
-        .map_err(IntoResponse::into_response)
+    match tokio::time::timeout(BODY_WITHIN, Bytes::from_request(request, &())).await {
+        Ok(bytes) => bytes.map_err(IntoResponse::into_response),
+        Err(_) => Err(StatusCode::REQUEST_TIMEOUT.into_response()),
+    }
 }
 
 fn fields<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Response> {
