@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::keys::KeyKind;
+
 /// The label sets of a request's counters. The proxy hands over its enums' words once, at start.
 #[derive(Clone, Copy, Debug)]
 pub struct Labels {
@@ -48,6 +50,7 @@ pub struct WorkerCounters {
     pub upstream_retries: AtomicU64,
     /// Records dropped because the sink could not keep up.
     pub records_dropped: AtomicU64,
+    shadow_revoked: [AtomicU64; KeyKind::ALL.len()],
 }
 
 fn zeros(count: usize) -> Box<[AtomicU64]> {
@@ -75,6 +78,14 @@ impl WorkerCounters {
             upstream_reused: AtomicU64::new(0),
             upstream_retries: AtomicU64::new(0),
             records_dropped: AtomicU64::new(0),
+            shadow_revoked: Default::default(),
+        }
+    }
+
+    /// Counts a request that passed with a shadow-revoked key of this kind.
+    pub fn shadow_revoked(&self, kind: KeyKind) {
+        if let Some(counter) = self.shadow_revoked.get(kind as usize) {
+            add(counter, 1);
         }
     }
 
@@ -181,6 +192,17 @@ pub fn render(workers: &[Arc<WorkerCounters>]) -> String {
         let _ = writeln!(
             text,
             "keygate_request_duration_seconds_count{{family=\"{family}\"}} {total}"
+        );
+    }
+
+    text.push_str("# HELP keygate_shadow_revoked_requests_total Requests that passed with a shadow-revoked key, by its kind.\n");
+    text.push_str("# TYPE keygate_shadow_revoked_requests_total counter\n");
+    for kind in KeyKind::ALL {
+        let count = sum(kind as usize, |worker| &worker.shadow_revoked);
+        let kind = kind.as_str();
+        let _ = writeln!(
+            text,
+            "keygate_shadow_revoked_requests_total{{kind=\"{kind}\"}} {count}"
         );
     }
 

@@ -1,4 +1,5 @@
-//! Where a management command's store is, and the way to it: the running server's control socket, or the file itself.
+//! Where a management command's store is, and the way to it: a server elsewhere, the control socket of one here, or the
+//! file itself.
 
 use std::io;
 use std::path::PathBuf;
@@ -7,17 +8,23 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 
+use super::remote::Remote;
 use super::{EXIT_CONFIG, EXIT_USAGE};
+use crate::app;
 use crate::config::{Config, environment};
 use crate::control::socket::ControlClient;
-use crate::control::{KeyService, Request, Response};
+use crate::control::{Request, Response};
 use crate::store::{self, Store, StoreError};
 
 /// The variables that concern a store.
 const STORE_VARIABLES: &str = "KEYGATE_STORE__";
 const RULES_VARIABLES: &str = "KEYGATE_RULES__";
+const CONTROL_VARIABLES: &str = "KEYGATE_CONTROL__";
 const SERVERS_VARIABLE: &str = "KEYGATE_STORE__REDIS__SERVERS";
 const DATA_DIR_VARIABLE: &str = "KEYGATE_STORE__DATA_DIR";
+
+/// Names a server elsewhere.
+const URL_VARIABLE: &str = "KEYGATE_URL";
 
 /// How long a command waits for another one that has the store open, or for a server that is starting or stopping.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -40,6 +47,22 @@ pub(super) struct At {
         help_heading = "Where"
     )]
     config: Option<PathBuf>,
+    /// A server elsewhere: the address of its API. The pair is read from the environment [env: KEYGATE_URL]
+    ///
+    /// The API key from KEYGATE_API_KEY or DD_API_KEY, the application key from KEYGATE_APP_KEY or DD_APP_KEY, or from the
+    /// file that one of these names with _FILE after it. Never from the command line, which every process can read. What
+    /// is allowed is what the application key's owner may do.
+    #[arg(
+        long,
+        value_name = "URL",
+        global = true,
+        conflicts_with_all = ["data_dir", "config"],
+        help_heading = "Where"
+    )]
+    url: Option<String>,
+    /// Certificates in PEM of the authorities that may vouch for that server, instead of the system's
+    #[arg(long, value_name = "FILE", global = true, help_heading = "Where")]
+    ca_file: Option<PathBuf>,
     /// How to show the answer
     #[arg(long, value_enum, default_value_t = Output::Table, global = true)]
     pub(super) output: Output,
@@ -57,15 +80,29 @@ pub(super) enum Output {
 /// A sentence, and what to exit with.
 pub(super) type Failed = (String, u8);
 
+impl At {
+    /// The address of a server elsewhere, if one is named. What is given on the command line goes before the environment.
+    fn url(&self) -> Option<String> {
+        let is_local = self.data_dir.is_some() || self.config.is_some();
+        let from_environment = || std::env::var(URL_VARIABLE).ok().filter(|it| !it.is_empty());
+        let url = self.url.clone();
+        url.or_else(|| from_environment().filter(|_| !is_local))
+    }
+}
+
 /// The configuration, as far as it concerns the store. With a data folder alone there is no upstream, which a
 /// configuration must have, so it is given one that nothing is sent to.
 pub(super) fn config(at: &At) -> Result<Config, Failed> {
+    if at.url().is_some() {
+        return Err(only_at_the_machine());
+    }
     let loaded = match &at.config {
         Some(file) => Config::load(Some(file), environment()),
         None => {
             let mut variables: Vec<_> = environment()
                 .filter(|(name, _)| {
-                    name.starts_with(STORE_VARIABLES) || name.starts_with(RULES_VARIABLES)
+                    let of = [STORE_VARIABLES, RULES_VARIABLES, CONTROL_VARIABLES];
+                    of.iter().any(|prefix| name.starts_with(prefix))
                 })
                 .collect();
             let is_named = |wanted: &str| variables.iter().any(|(name, _)| name == wanted);
@@ -107,8 +144,22 @@ fn open(config: &Config, makes_store: bool) -> Result<Option<Store>, Failed> {
     }
 }
 
-/// Performs one operation: by the server when one runs, on the store itself when none does.
+/// Nothing is sent of what a server elsewhere would refuse whoever asks.
+fn only_at_the_machine() -> Failed {
+    let sentence = "this can only be done at the machine itself: run it on the server, with --data-dir or -c and without --url and KEYGATE_URL";
+    (sentence.to_owned(), EXIT_USAGE)
+}
+
+/// Performs one operation: by a server elsewhere if one is named, else by the one here when it runs, else on the store
+/// itself.
 pub(super) fn perform(at: &At, request: Request) -> Result<Response, Failed> {
+    if let Some(url) = at.url() {
+        if request.is_of_the_machine() {
+            return Err(only_at_the_machine());
+        }
+        let remote = Remote::of(&url, at.ca_file.as_deref())?;
+        return runtime()?.block_on(remote.perform(&request));
+    }
     let config = config(at)?;
     runtime()?.block_on(async {
         let changed = match &request {
@@ -122,7 +173,7 @@ pub(super) fn perform(at: &At, request: Request) -> Result<Response, Failed> {
                 return Ok(answer);
             }
             if let Some(store) = open(&config, makes_store)? {
-                return KeyService::alone(Arc::new(store))
+                return app::service_alone(&config, Arc::new(store))
                     .operate(request)
                     .await
                     .map_err(|error| (error.to_string(), 1));

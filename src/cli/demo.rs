@@ -14,7 +14,7 @@ use crate::control::{FoundedView, KeyService, KeyView, Request, Response, Servic
 use crate::demo;
 use crate::store::{self, StoreError};
 
-/// Where the demo listens unless told otherwise; the operator's listener is one further.
+/// Where the demo listens unless told otherwise; the operator's listener is one further, the pages two.
 const PORT: u16 = 8080;
 /// How many ports are tried when the first one is taken.
 const PORTS_TRIED: u16 = 100;
@@ -58,6 +58,7 @@ async fn start(options: Demo, folder: PathBuf) -> ExitCode {
     let Demo {
         listen,
         admin,
+        control,
         upstream,
         data_dir: _,
         redis,
@@ -83,10 +84,10 @@ async fn start(options: Demo, folder: PathBuf) -> ExitCode {
     config.listen.address = listen.unwrap_or_else(|| free_port(PORT));
     config.admin.address = admin
         .unwrap_or_else(|| free_port(config.listen.address.port().max(PORT).saturating_add(1)));
-    config.control.address = match config.admin.address.port() {
+    config.control.address = control.unwrap_or_else(|| match config.admin.address.port() {
         0 => SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         port => free_port(port.saturating_add(1)),
-    };
+    });
 
     if let Some(server) = redis
         && let Err(error) = use_redis(&mut config, server)
@@ -203,6 +204,8 @@ fn tell_json(app: &App, folder: &Path, founded: &FoundedView, token: &KeyView) -
     let line = serde_json::json!({
         "address": app.address.to_string(),
         "admin": app.admin.to_string(),
+        "control": app.control.map(|control| control.to_string()),
+        "sign_in_link": sign_in_link(founded),
         "data_dir": folder,
         "org_id": founded.org.id,
         "user_id": founded.user.id,
@@ -213,6 +216,12 @@ fn tell_json(app: &App, folder: &Path, founded: &FoundedView, token: &KeyView) -
     let mut out = io::stdout().lock();
     writeln!(out, "{line}")?;
     out.flush()
+}
+
+/// What the first user opens to set a password and see the pages.
+fn sign_in_link(founded: &FoundedView) -> Option<&str> {
+    let link = founded.link.as_ref()?;
+    Some(link.url.as_ref()?.expose())
 }
 
 fn tell_text(
@@ -233,6 +242,8 @@ fn tell_text(
         out,
         r#"keygate listens on http://{address}
 operator's listener http://{admin} (/readyz, /metrics, /config)
+pages to make and revoke keys: open this once, to set a password and sign in as {user}
+  {link}
 keys are kept in {place}
 
   API key          {api_key}
@@ -268,6 +279,8 @@ Try `{program} keys list --org {org} --data-dir {folder}`, revoke a key, and sen
 Requests, as they happen:
 "#,
         org = founded.org.id,
+        user = founded.user.handle,
+        link = sign_in_link(founded).unwrap_or("-"),
         program = program(),
     )?;
     out.flush()

@@ -1,10 +1,18 @@
 //! The command line: what can be typed, and which part of the program performs it. It holds no rule about keys.
 
+mod audit;
 mod connect;
 mod demo;
+mod explain;
 mod manage;
+mod manual;
+mod remote;
 mod serve;
 mod show;
+mod show_audit;
+mod show_explain;
+mod show_keys;
+mod show_people;
 mod show_store;
 mod store;
 
@@ -68,12 +76,20 @@ enum Command {
     Apps(manage::Apps),
     /// Client tokens: publishable, for browser logs only
     Tokens(manage::Tokens),
+    /// The audit log: who did what to which key
+    Audit(audit::Audit),
+    /// Say what is decided about a request, and why, step by step
+    Explain(explain::ExplainArgs),
     /// The nodes of a fleet: how each is, and how fresh its view of the store
     Fleet(store::Fleet),
     /// The store itself: how it is, whether it is whole, moving it, restoring it, its root keys
     Store(store::StoreCommand),
     /// Say what the secret on standard input is, whose, and what it may reach
     Whoami(manage::WhoamiArgs),
+    /// Print completions of this command line for a shell
+    Completions(manual::Completions),
+    /// Print the man page of this command line
+    Man(manual::Manual),
 }
 
 #[derive(Subcommand)]
@@ -91,6 +107,9 @@ pub(crate) struct Demo {
     /// Where the operator's listener is [default: 127.0.0.1:8081, or the next free port]
     #[arg(long, value_name = "ADDR")]
     pub(crate) admin: Option<std::net::SocketAddr>,
+    /// Where the pages and the key management API are [default: 127.0.0.1:8082, or the next free port]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) control: Option<std::net::SocketAddr>,
     /// Forward everything there instead of to the built-in intake
     #[arg(long, value_name = "URL")]
     pub(crate) upstream: Option<String>,
@@ -146,9 +165,13 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Keys(command) => manage::run(command.into()),
         Command::Apps(command) => manage::run(command.into()),
         Command::Tokens(command) => manage::run(command.into()),
+        Command::Audit(command) => audit::run(command),
+        Command::Explain(command) => explain::run(command),
         Command::Fleet(command) => store::run_fleet(&command),
         Command::Store(command) => store::run(command),
         Command::Whoami(command) => manage::run(command.into()),
+        Command::Completions(options) => manual::completions(&options),
+        Command::Man(options) => manual::manual(&options),
     }
 }
 

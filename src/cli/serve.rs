@@ -31,6 +31,10 @@ pub(super) fn serve(path: &Path) -> ExitCode {
             "serving on {}, operator's listener on {}",
             app.address, app.admin
         ));
+        if let Some(control) = app.control {
+            let url = app::page_url(&config, control);
+            tell(&format!("pages and key management API on {url}"));
+        }
         until_stopped(app).await
     })
 }

@@ -7,21 +7,27 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use super::connect::Output;
-use super::{EXIT_NOT_EVERYWHERE, complain, show_store};
-use crate::control::{
-    FoundedView, KeyStatus, KeyView, OrgView, Response, SecretText, UserView, Whoami,
+use super::{
+    EXIT_NOT_EVERYWHERE, complain, show_audit, show_explain, show_keys, show_people, show_store,
 };
-use crate::keys::UserKind;
+use crate::control::{Response, SecretText};
 
 /// Prints the answer. The code says whether all is as it was asked for.
 pub(super) fn show(response: &Response, output: Output) -> ExitCode {
+    print(code(response), |out| match output {
+        Output::Table => table(response, out),
+        Output::Json => json(response, out),
+    })
+}
+
+/// Prints what is written, and exits with this code if it could be.
+pub(super) fn print(
+    code: ExitCode,
+    write: impl FnOnce(&mut io::StdoutLock<'static>) -> io::Result<()>,
+) -> ExitCode {
     let mut out = io::stdout().lock();
-    let shown = match output {
-        Output::Table => table(response, &mut out),
-        Output::Json => json(response, &mut out),
-    };
-    match shown.and_then(|()| out.flush()) {
-        Ok(()) => code(response),
+    match write(&mut out).and_then(|()| out.flush()) {
+        Ok(()) => code,
         Err(error) => complain(
             &format!("done, but standard output cannot be written: {error}"),
             1,
@@ -29,30 +35,37 @@ pub(super) fn show(response: &Response, output: Output) -> ExitCode {
     }
 }
 
-fn code(response: &Response) -> ExitCode {
+/// As JSON for programs, over several lines.
+pub(super) fn put(value: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "{}", escaped(&serde_json::to_string_pretty(value)?))
+}
+
+/// JSON lets the same character be written as an escape; its own line ends are the only ones that stay.
+pub(super) fn escaped(json: &str) -> String {
+    let mut text = String::new();
+    for c in json.chars() {
+        match c {
+            '\n' => text.push(c),
+            c if is_unprintable(c) => text.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => text.push(c),
+        }
+    }
+    text
+}
+
+pub(super) fn code(response: &Response) -> ExitCode {
     match response {
         Response::Receipted { receipt, .. } if !receipt.applied_everywhere => {
             ExitCode::from(EXIT_NOT_EVERYWHERE)
         }
+        Response::AuditVerified(findings) if !findings.faults.is_empty() => ExitCode::FAILURE,
         Response::Verified(verified) if !verified.findings.is_good() => ExitCode::FAILURE,
         Response::Copied(copied) if !copied.faults.is_empty() => ExitCode::FAILURE,
         _ => ExitCode::SUCCESS,
     }
 }
 
-fn json(response: &Response, out: &mut impl Write) -> io::Result<()> {
-    fn put(value: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
-        // JSON lets the same character be written as an escape; its own line ends are the only ones that stay.
-        let mut text = String::new();
-        for c in serde_json::to_string_pretty(value)?.chars() {
-            match c {
-                '\n' => text.push(c),
-                c if is_unprintable(c) => text.push_str(&format!("\\u{:04x}", u32::from(c))),
-                c => text.push(c),
-            }
-        }
-        writeln!(out, "{text}")
-    }
+pub(super) fn json(response: &Response, out: &mut impl Write) -> io::Result<()> {
     match response {
         Response::Founded(founded) => put(founded, out),
         Response::Org(org) => put(org, out),
@@ -61,6 +74,8 @@ fn json(response: &Response, out: &mut impl Write) -> io::Result<()> {
         Response::Users(users) => put(users, out),
         Response::Key(key) => put(key, out),
         Response::Keys(keys) => put(keys, out),
+        Response::KeyUse(view) => put(view, out),
+        Response::OrgUse(view) => put(view, out),
         Response::Whoami(whoami) => put(whoami, out),
         Response::Receipted { response, receipt } => {
             // As the answer without a receipt, and the receipt in it.
@@ -75,6 +90,7 @@ fn json(response: &Response, out: &mut impl Write) -> io::Result<()> {
         Response::Rotated { old, new } => put(&serde_json::json!({"old": old, "new": new}), out),
         Response::Offboarding(view) => put(view, out),
         Response::Link(link) => put(link, out),
+        Response::Explained(explained) => put(explained, out),
         Response::Invitation(invitation) => put(invitation, out),
         Response::Audit(page) => put(page, out),
         Response::AuditVerified(findings) => put(findings, out),
@@ -86,80 +102,29 @@ fn json(response: &Response, out: &mut impl Write) -> io::Result<()> {
     }
 }
 
-fn table(response: &Response, out: &mut impl Write) -> io::Result<()> {
+pub(super) fn table(response: &Response, out: &mut impl Write) -> io::Result<()> {
     match response {
-        Response::Invitation(invitation) => {
-            one_user(&invitation.user, out)?;
-            let (made, ends) = (&invitation.made_at, &invitation.expires_at);
-            writeln!(out, "invited at {made}, until {ends}")
-        }
-        Response::Founded(founded) => one_founded(founded, out),
-        Response::Org(org) => one_org(org, out),
-        Response::Orgs(orgs) => {
-            let rows = orgs.iter().map(|org| {
-                let status = enabled(org.disabled);
-                [
-                    org.id.to_string(),
-                    org.name.clone(),
-                    status.to_owned(),
-                    org.created_at.clone(),
-                ]
-            });
-            columns(["ID", "NAME", "STATUS", "CREATED"], rows, out)
-        }
-        Response::User(user) => one_user(user, out),
-        Response::Users(users) => {
-            let rows = users.iter().map(|user| {
-                [
-                    user.id.to_string(),
-                    user.name.clone(),
-                    user.handle.clone(),
-                    user.role.as_str().to_owned(),
-                    enabled(user.disabled).to_owned(),
-                    user.created_at.clone(),
-                ]
-            });
-            let heads = ["ID", "NAME", "LOGIN", "ROLE", "STATUS", "CREATED"];
-            columns(heads, rows, out)
-        }
-        Response::Key(key) => one_key(key, out),
-        Response::Keys(keys) => {
-            let rows = keys.iter().map(|key| {
-                [
-                    key.id.to_string(),
-                    key.name.clone(),
-                    key.last4.clone(),
-                    status(key.status).to_owned(),
-                    key.owner_id.map_or_else(none, |owner| owner.to_string()),
-                    key.created_at.clone(),
-                    key.expires_at.clone().unwrap_or_else(none),
-                    key.revoked_at.clone().unwrap_or_else(none),
-                    last_used(key).to_owned(),
-                ]
-            });
-            let heads = [
-                "ID",
-                "NAME",
-                "LAST4",
-                "STATUS",
-                "OWNER",
-                "CREATED",
-                "EXPIRES",
-                "REVOKED",
-                "LAST USED",
-            ];
-            columns(heads, rows, out)
-        }
-        Response::Whoami(whoami) => one_whoami(whoami, out),
+        Response::Invitation(invitation) => show_people::invitation(invitation, out),
+        Response::Founded(founded) => show_people::founded(founded, out),
+        Response::Org(org) => show_people::org(org, out),
+        Response::Orgs(orgs) => show_people::orgs(orgs, out),
+        Response::User(user) => show_people::user(user, out),
+        Response::Users(users) => show_people::users(users, out),
+        Response::Key(key) => show_keys::key(key, out),
+        Response::Keys(keys) => show_keys::keys(keys, out),
+        Response::Whoami(whoami) => show_keys::whoami(whoami, out),
         Response::Receipted { response, receipt } => {
             table(response, out)?;
             show_store::receipt(receipt, out)
         }
-        Response::Rotated { .. }
-        | Response::Offboarding(_)
-        | Response::Link(_)
-        | Response::Audit(_)
-        | Response::AuditVerified(_) => json(response, out),
+        Response::KeyUse(view) => show_keys::key_use(view, out),
+        Response::OrgUse(view) => show_keys::org_use(view, out),
+        Response::Rotated { old, new } => show_keys::rotated(old, new, out),
+        Response::Offboarding(leaving) => show_people::offboarding(leaving, out),
+        Response::Link(link) => show_people::link(link, out),
+        Response::Explained(explained) => show_explain::explanation(explained, out),
+        Response::Audit(page) => show_audit::entries(&page.entries, out),
+        Response::AuditVerified(findings) => show_audit::verified(findings, out),
         Response::Nodes(nodes) => show_store::nodes(nodes, out),
         Response::Status(status) => show_store::status(status, out),
         Response::Verified(verified) => show_store::verified(verified, out),
@@ -168,23 +133,12 @@ fn table(response: &Response, out: &mut impl Write) -> io::Result<()> {
     }
 }
 
-fn none() -> String {
+pub(super) fn none() -> String {
     "-".to_owned()
 }
 
-fn last_used(key: &KeyView) -> &str {
-    key.last_used_at.as_deref().unwrap_or("never")
-}
-
-const fn enabled(disabled: bool) -> &'static str {
+pub(super) const fn enabled(disabled: bool) -> &'static str {
     if disabled { "disabled" } else { "enabled" }
-}
-
-const fn status(status: KeyStatus) -> &'static str {
-    match status {
-        KeyStatus::Active => "active",
-        KeyStatus::Revoked => "revoked",
-    }
 }
 
 /// Control characters, and those that change the direction of text, are of one unit of UTF-16.
@@ -248,112 +202,14 @@ pub(super) fn fact_if(what: &str, value: Option<&str>, out: &mut impl Write) -> 
     value.map_or(Ok(()), |value| fact(what, value, out))
 }
 
-fn secret(what: &str, secret: &SecretText, out: &mut impl Write) -> io::Result<()> {
+pub(super) fn secret(what: &str, secret: &SecretText, out: &mut impl Write) -> io::Result<()> {
     fact(what, secret.expose(), out)
 }
 
-fn shown_once(out: &mut impl Write) -> io::Result<()> {
+pub(super) fn shown_once(out: &mut impl Write) -> io::Result<()> {
     writeln!(
         out,
         "\nA secret is shown this once and stored nowhere: keep it now."
-    )
-}
-
-fn one_founded(founded: &FoundedView, out: &mut impl Write) -> io::Result<()> {
-    fact("org", &founded.org.name, out)?;
-    fact("org id", &founded.org.id.to_string(), out)?;
-    fact("user", &founded.user.handle, out)?;
-    fact("user id", &founded.user.id.to_string(), out)?;
-    for (what, key) in [
-        ("API key", &founded.api_key),
-        ("application key", &founded.application_key),
-    ] {
-        if let Some(text) = &key.secret {
-            secret(what, text, out)?;
-        }
-    }
-    shown_once(out)
-}
-
-fn one_org(org: &OrgView, out: &mut impl Write) -> io::Result<()> {
-    fact("org", &org.name, out)?;
-    fact("id", &org.id.to_string(), out)?;
-    fact("status", enabled(org.disabled), out)?;
-    fact("created", &org.created_at, out)?;
-    match org.api_key.as_ref().and_then(|key| key.secret.as_ref()) {
-        Some(text) => {
-            secret("API key", text, out)?;
-            shown_once(out)
-        }
-        None => Ok(()),
-    }
-}
-
-fn one_user(user: &UserView, out: &mut impl Write) -> io::Result<()> {
-    let what = match user.kind {
-        UserKind::Person => "user",
-        UserKind::ServiceAccount => "service account",
-    };
-    fact(what, &user.name, out)?;
-    fact("id", &user.id.to_string(), out)?;
-    fact("login", &user.handle, out)?;
-    fact("org id", &user.org_id.to_string(), out)?;
-    fact("role", user.role.as_str(), out)?;
-    fact("status", enabled(user.disabled), out)?;
-    fact("created", &user.created_at, out)
-}
-
-fn one_key(key: &KeyView, out: &mut impl Write) -> io::Result<()> {
-    fact(crate::keys::rules::of(key.kind).label, &key.name, out)?;
-    fact("id", &key.id.to_string(), out)?;
-    fact("org id", &key.org_id.to_string(), out)?;
-    let owner = key.owner_id.map(|owner| owner.to_string());
-    fact_if("owner id", owner.as_deref(), out)?;
-    fact("status", status(key.status), out)?;
-    fact("last four", &key.last4, out)?;
-    fact(
-        "created",
-        &format!("{} by {}", key.created_at, key.created_by),
-        out,
-    )?;
-    if let (Some(at), Some(by)) = (&key.revoked_at, &key.revoked_by) {
-        fact("revoked", &format!("{at} by {by}"), out)?;
-    }
-    // A key just made has nothing to tell yet.
-    if key.secret.is_none() {
-        fact("last used", last_used(key), out)?;
-        fact("uses", &key.uses.to_string(), out)?;
-    }
-    fact_if("expires", key.expires_at.as_deref(), out)?;
-    let scopes = key.scopes.as_ref().map(|scopes| scopes.join(" "));
-    fact_if("scopes", scopes.as_deref(), out)?;
-    for network in &key.allowed_addresses {
-        fact("from address", &network.to_string(), out)?;
-    }
-    for origin in &key.allowed_origins {
-        fact("from origin", origin, out)?;
-    }
-    match &key.secret {
-        Some(text) => {
-            secret("secret", text, out)?;
-            shown_once(out)
-        }
-        None => Ok(()),
-    }
-}
-
-fn one_whoami(whoami: &Whoami, out: &mut impl Write) -> io::Result<()> {
-    one_key(&whoami.key, out)?;
-    fact_if("org", whoami.org_name.as_deref(), out)?;
-    fact_if("owner", whoami.owner_name.as_deref(), out)?;
-    fact("may reach", &whoami.reach, out)?;
-    fact(
-        "accepted",
-        &whoami
-            .refused
-            .as_ref()
-            .map_or_else(|| "yes".to_owned(), |why| format!("no: {why}")),
-        out,
     )
 }
 

@@ -44,7 +44,8 @@ readable! {
         session_idle: Duration = default(Duration::from_hours(1)).checked(positive),
         /// How long a one-time sign-in link can be used.
         link_lifetime: Duration = default(Duration::from_hours(24)).checked(positive),
-        /// How often one address, or anybody as one user, may try to sign in per minute.
+        /// How often somebody may try to sign in as one user per minute, from one address (of IPv6: a /64). As any user
+        /// together one address may six times as often. Others' tries do not count: nobody is locked out by a stranger.
         sign_in_attempts: u32 = default(10).checked(positive),
         /// Orgs whose admins also see the nodes of the fleet: those of whoever runs it.
         operator_orgs: Vec<String> = default(vec!["default".to_owned()]),

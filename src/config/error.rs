@@ -156,6 +156,10 @@ pub enum Problem {
         /// What it needs.
         needs: String,
     },
+    /// The address of the pages has a path.
+    UrlHasPath,
+    /// A provider that vouches for people without TLS.
+    IssuerInPlain,
     /// Two knobs of which only one can be set.
     Excludes {
         /// One.
@@ -253,6 +257,12 @@ impl fmt::Display for Problem {
                 did_you_mean(f, nearest.as_deref())
             }
             Self::NeedsOther { knob, needs } => write!(f, "{knob} needs {needs}"),
+            Self::UrlHasPath => f.write_str(
+                "control.url has a path, and the pages are at the top of their host: give them a host name of their own",
+            ),
+            Self::IssuerInPlain => f.write_str(
+                "control.oidc.issuer begins with http://: who vouches for people is asked over https://, except on this machine",
+            ),
             Self::Excludes { knob, other } => write!(f, "{knob} and {other} cannot both be set"),
             Self::TlsInPart { knobs } => write!(
                 f,

@@ -20,6 +20,7 @@ pub(super) fn check(config: &Config, tree: &Node, errors: &mut Vec<ConfigError>)
     checks.families();
     checks.upstreams();
     checks.routes();
+    checks.control();
 }
 
 struct Checks<'a> {
@@ -129,6 +130,56 @@ impl Checks<'_> {
                 "record.path".to_owned(),
             );
             self.refuse(&["record", "sink"], Problem::NeedsOther { knob, needs });
+        }
+    }
+
+    /// Pages are reached at the top of their host, and a provider needs all that the flow takes.
+    fn control(&mut self) {
+        let control = &self.config.control;
+        if control
+            .url
+            .as_ref()
+            .is_some_and(|url| !url.path_prefix.is_empty())
+        {
+            self.refuse(&["control", "url"], Problem::UrlHasPath);
+        }
+        let oidc = &control.oidc;
+        let needs = |knob: &str, needs: &str| Problem::NeedsOther {
+            knob: format!("control.oidc.{knob}"),
+            needs: needs.to_owned(),
+        };
+        match &oidc.issuer {
+            Some(issuer) => {
+                if oidc.client_id.is_none() {
+                    self.refuse(
+                        &["control", "oidc", "issuer"],
+                        needs("issuer", "control.oidc.client_id"),
+                    );
+                }
+                if !issuer.https && !issuer.is_loopback() {
+                    self.refuse(&["control", "oidc", "issuer"], Problem::IssuerInPlain);
+                }
+                if !issuer.https && oidc.ca_file.is_some() {
+                    self.refuse(
+                        &["control", "oidc", "ca_file"],
+                        needs("ca_file", "an issuer with https://"),
+                    );
+                }
+            }
+            None => {
+                for (knob, is_set) in [
+                    ("client_id", oidc.client_id.is_some()),
+                    ("client_secret", oidc.client_secret.is_some()),
+                    ("ca_file", oidc.ca_file.is_some()),
+                ] {
+                    if is_set {
+                        self.refuse(
+                            &["control", "oidc", knob],
+                            needs(knob, "control.oidc.issuer"),
+                        );
+                    }
+                }
+            }
         }
     }
 

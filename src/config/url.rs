@@ -26,6 +26,12 @@ pub struct UpstreamUrl {
 }
 
 impl UpstreamUrl {
+    /// Whether the host is this machine by its address.
+    pub fn is_loopback(&self) -> bool {
+        self.host == "localhost"
+            || IpAddr::from_str(&self.host).is_ok_and(|address| address.is_loopback())
+    }
+
     const fn usual_port(https: bool) -> u16 {
         if https { 443 } else { 80 }
     }

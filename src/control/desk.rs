@@ -1,6 +1,7 @@
 //! The control listener: what the pages and the key management API share, and how both are served. Who somebody is is found
 //! out in each of them.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,10 +9,13 @@ use axum::Router;
 use axum::error_handling::HandleErrorLayer;
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
+use ipnet::IpNet;
 use tokio::net::TcpListener;
 use tower::ServiceBuilder;
 use tower::limit::GlobalConcurrencyLimitLayer;
 
+use super::sign_in::doors::Doors;
+use super::sign_in::provider::Provider;
 use super::{KeyService, api, page};
 use crate::config::{Config, Control, Rules, SecretValue};
 use crate::drain::Signal;
@@ -21,6 +25,9 @@ use crate::keys::secret::LateFingerprinter;
 
 /// The header by which the proxy of this process proves that a request comes through it.
 pub const RELAY: &str = "x-keygate-relay";
+
+/// Where a provider sends people back to.
+pub const OIDC_CALLBACK: &str = "/oidc/callback";
 
 /// The largest request: the longest names and 128 scopes fit many times.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -50,6 +57,23 @@ pub struct Desk {
     pub rules: Rules,
     /// What the value of [`RELAY`] must be.
     pub relay: SecretValue,
+    /// Where senders reach this process, for examples.
+    pub senders: SocketAddr,
+    /// The proxies in front that are believed about who the client is.
+    pub trusted_proxies: Vec<IpNet>,
+    /// The ways to sign in.
+    pub doors: Doors,
+    /// Who vouches for people, if anybody does.
+    pub provider: Option<Provider>,
+}
+
+/// Who vouches for people, if the configuration names somebody.
+///
+/// # Errors
+/// A sentence that says which setting does not work.
+pub fn provider(config: &Config, service: &KeyService) -> Result<Option<Provider>, String> {
+    let url = service.pages.url.clone().unwrap_or_default();
+    Provider::new(&config.control.oidc, format!("{url}{OIDC_CALLBACK}"))
 }
 
 impl Desk {
@@ -60,8 +84,12 @@ impl Desk {
         fingerprinter: Arc<LateFingerprinter>,
         config: &Config,
         relay: SecretValue,
+        senders: SocketAddr,
+        provider: Option<Provider>,
     ) -> Self {
         Self {
+            provider,
+            doors: Doors::new(Arc::clone(service.store()), config.control.clone()),
             service,
             table,
             fingerprinter,
@@ -73,7 +101,14 @@ impl Desk {
             config: config.control.clone(),
             rules: config.rules.clone(),
             relay,
+            senders,
+            trusted_proxies: config.listen.trusted_proxies.clone(),
         }
+    }
+
+    /// Whether people reach the pages over TLS.
+    pub fn is_https(&self) -> bool {
+        self.config.url.as_ref().is_some_and(|url| url.https)
     }
 }
 
@@ -88,15 +123,16 @@ pub async fn serve(listener: TcpListener, desk: Desk, mut drain: Signal) {
         .layer(GlobalConcurrencyLimitLayer::new(REQUESTS_AT_ONCE));
     let router = Router::new()
         .merge(api::router(&desk))
-        .merge(page::router())
+        .merge(page::router(&desk))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(bounds)
         .with_state(Arc::clone(&desk))
-        .into_make_service_with_connect_info::<std::net::SocketAddr>();
+        .into_make_service_with_connect_info::<SocketAddr>();
     let serving = axum::serve(listener, router);
     let forgetting = async {
         loop {
             tokio::time::sleep(FORGET_EVERY.mul_f64(0.5 + fastrand::f64())).await;
+            desk.doors.attempts.forget();
             let store = Arc::clone(desk.service.store());
             // What could not be taken away now is the next time.
             let _ = tokio::task::spawn_blocking(move || store.forget_expired()).await;

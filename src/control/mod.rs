@@ -4,8 +4,10 @@
 pub mod api;
 pub mod audit;
 mod caller;
+mod client;
 mod compare;
 pub mod desk;
+pub mod explain;
 mod nodes;
 mod operations;
 pub mod page;
@@ -13,6 +15,7 @@ mod protocol;
 mod receipt;
 pub mod sign_in;
 pub mod socket;
+mod uses;
 mod views;
 
 use std::fmt;
@@ -23,6 +26,7 @@ use tokio::task::spawn_blocking;
 
 pub use audit::{AuditPage, AuditView};
 pub use caller::Caller;
+use explain::Explain;
 pub use nodes::{NodeHealth, NodeView};
 use operations::{Performing, Traces};
 pub use protocol::{
@@ -31,6 +35,7 @@ pub use protocol::{
 use receipt::{Heard, Waiting};
 pub use receipt::{NodeReceipt, NodeState, Receipt};
 use sign_in::SignIn;
+pub use uses::{BucketView, KeyTotals, KeyUseView, OrgUseView, ShadowView, SourceView};
 pub use views::{
     FoundedView, InvitationView, KeyStatus, KeyView, LinkView, OffboardingView, OrgView, UserView,
     Whoami, time_text,
@@ -92,6 +97,18 @@ impl fmt::Display for ServiceError {
 
 impl std::error::Error for ServiceError {}
 
+impl ServiceError {
+    /// Why a rule says no, when that is what it is.
+    pub const fn refusal(&self) -> Option<&crate::keys::rules::Refusal> {
+        match self {
+            Self::Store(StoreError::Refused(refusal)) => Some(refusal),
+            Self::Store(_) | Self::NoFleet | Self::Unknown | Self::NotHeard | Self::NotApplied => {
+                None
+            }
+        }
+    }
+}
+
 impl<E: Into<StoreError>> From<E> for ServiceError {
     fn from(error: E) -> Self {
         Self::Store(error.into())
@@ -138,6 +155,7 @@ pub struct KeyService {
     applied: Option<AppliedChanges>,
     table: Option<Arc<KeyTable>>,
     restore: Option<Restore>,
+    explain: Option<Explain>,
     pages: Pages,
     link_lifetime: Duration,
 }
@@ -158,6 +176,7 @@ impl KeyService {
             applied: None,
             table: None,
             restore: None,
+            explain: None,
             pages: Pages {
                 url: None,
                 operator_orgs: Vec::new(),
@@ -192,6 +211,15 @@ impl KeyService {
     pub fn comparing(self, table: Arc<KeyTable>) -> Self {
         Self {
             table: Some(table),
+            ..self
+        }
+    }
+
+    /// With a way to explain requests.
+    #[must_use]
+    pub fn explaining(self, explain: Explain) -> Self {
+        Self {
+            explain: Some(explain),
             ..self
         }
     }

@@ -7,8 +7,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
 
 use super::audit::AuditPage;
+use super::explain::{Explanation, Question};
 use super::nodes::NodeView;
 use super::receipt::Receipt;
+use super::uses::{KeyUseView, OrgUseView};
 use super::views::{
     FoundedView, InvitationView, KeyView, LinkView, OffboardingView, OrgView, UserView, Whoami,
 };
@@ -131,6 +133,10 @@ pub enum Request {
     ListKeysOfOwner { owner: String },
     /// One key.
     ShowKey { kind: KeyKind, id: String },
+    /// Who uses one key, from where, and when.
+    ShowKeyUse { kind: KeyKind, id: String },
+    /// How often the keys of an org were used of late, those included that never were.
+    ShowOrgUse { org: String },
     /// Changes a key.
     UpdateKey {
         kind: KeyKind,
@@ -153,6 +159,8 @@ pub enum Request {
     Whoami { secret: SecretText },
     /// Another operation, and then which nodes have applied it, once all have or this time is up.
     AndWait { request: Box<Request>, wait_ms: u64 },
+    /// What would be decided about a request, and why.
+    Explain { question: Box<Question> },
     /// Entries of the audit log, the newest first.
     ListAudit { query: AuditQuery },
     /// Looks through all of the audit log.
@@ -172,8 +180,50 @@ pub enum Request {
 }
 
 impl Request {
+    /// Whether only somebody at the machine itself may ask for it, whatever it is about.
+    pub const fn is_of_the_machine(&self) -> bool {
+        match self {
+            Self::Init { .. }
+            | Self::CreateOrg { .. }
+            | Self::SetOrgDisabled { .. }
+            | Self::Whoami { .. }
+            | Self::Explain { .. }
+            | Self::VerifyAudit { .. }
+            | Self::StoreStatus
+            | Self::VerifyStore
+            | Self::RestoreStore
+            | Self::AddRootKey { .. }
+            | Self::RetireRootKey { .. } => true,
+            Self::AndWait { request, .. } => request.is_of_the_machine(),
+            Self::ListOrgs
+            | Self::ShowOrg { .. }
+            | Self::CreateUser { .. }
+            | Self::CreateServiceAccount { .. }
+            | Self::ListUsers { .. }
+            | Self::ShowUser { .. }
+            | Self::SetUserDisabled { .. }
+            | Self::UpdateUser { .. }
+            | Self::ShowOffboarding { .. }
+            | Self::MakeLink { .. }
+            | Self::ShowInvitation { .. }
+            | Self::CreateApiKey { .. }
+            | Self::CreateApplicationKey { .. }
+            | Self::CreateClientToken { .. }
+            | Self::ListKeys { .. }
+            | Self::ListKeysOfOwner { .. }
+            | Self::ShowKey { .. }
+            | Self::ShowKeyUse { .. }
+            | Self::ShowOrgUse { .. }
+            | Self::UpdateKey { .. }
+            | Self::RotateKey { .. }
+            | Self::RevokeKey { .. }
+            | Self::ListAudit { .. }
+            | Self::ListNodes => false,
+        }
+    }
+
     /// Whether it may take longer than an answer usually may.
-    pub(super) const fn is_long(&self) -> bool {
+    pub const fn is_long(&self) -> bool {
         matches!(
             self,
             Self::AndWait { .. }
@@ -264,6 +314,10 @@ pub enum Response {
     Key(KeyView),
     /// Keys.
     Keys(Vec<KeyView>),
+    /// Who uses a key.
+    KeyUse(Box<KeyUseView>),
+    /// How often the keys of an org were used.
+    OrgUse(Box<OrgUseView>),
     /// What a secret is.
     Whoami(Box<Whoami>),
     /// What an operation answers, and which nodes have applied it.
@@ -284,6 +338,8 @@ pub enum Response {
     Offboarding(Box<OffboardingView>),
     /// A one-time link.
     Link(LinkView),
+    /// What would be decided about a request, and why.
+    Explained(Box<Explanation>),
     /// A one-time link that was made.
     Invitation(InvitationView),
     /// Entries of the audit log.

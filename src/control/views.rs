@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::protocol::SecretText;
+use super::uses::{SourceView, last_address};
 use crate::keys::usage::Use;
 use crate::keys::{Actor, Key, KeyId, KeyKind, Org, OrgId, Role, User, UserId, UserKind, rules};
 pub use crate::store::ledger::time_text;
@@ -152,9 +153,15 @@ pub struct KeyView {
     /// The last request that was accepted with it, up to `store.usage_interval` ago.
     #[serde(default)]
     pub last_used_at: Option<String>,
+    /// Where that came from.
+    #[serde(default)]
+    pub last_used_from: Option<String>,
     /// How many were.
     #[serde(default)]
     pub uses: u64,
+    /// Where the last ones came from, the last one first; only where one key is shown.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<SourceView>,
     pub expires_at: Option<String>,
     pub scopes: Option<Vec<String>>,
     pub allowed_addresses: Vec<IpNet>,
@@ -197,7 +204,9 @@ impl KeyView {
             revoked_at: revoked_at.map(time_text),
             revoked_by,
             last_used_at: None,
+            last_used_from: None,
             uses: 0,
+            sources: Vec::new(),
             expires_at: key.expires_at.map(time_text),
             scopes: key
                 .scopes
@@ -212,10 +221,19 @@ impl KeyView {
         }
     }
 
-    pub(super) fn used(self, uses: Option<Use>) -> Self {
+    pub(super) fn used(self, uses: Option<&Use>) -> Self {
         Self {
             last_used_at: uses.map(|uses| time_text(uses.last_used)),
+            last_used_from: uses.and_then(last_address),
             uses: uses.map_or(0, |uses| uses.count),
+            ..self
+        }
+    }
+
+    /// And from where.
+    pub(super) fn with_sources(self, uses: Option<&Use>) -> Self {
+        Self {
+            sources: uses.map(SourceView::all).unwrap_or_default(),
             ..self
         }
     }
@@ -311,8 +329,6 @@ pub struct Whoami {
     pub key: KeyView,
     /// Its org's name.
     pub org_name: Option<String>,
-    /// Its owner's name.
-    pub owner_name: Option<String>,
     /// Why it is refused now, in words; `None` when it is not.
     pub refused: Option<String>,
     /// What keys of its kind may reach, in words.
@@ -322,7 +338,7 @@ pub struct Whoami {
 impl Whoami {
     pub(super) fn of(
         key: &Key,
-        uses: Option<Use>,
+        uses: Option<&Use>,
         org: Option<&Org>,
         owner: Option<&User>,
     ) -> Self {
@@ -343,7 +359,6 @@ impl Whoami {
         Self {
             key: view,
             org_name: org.map(|org| org.name.to_string()),
-            owner_name: owner.map(|owner| owner.name.to_string()),
             refused,
             reach: rules::of(key.kind).reach.to_owned(),
         }

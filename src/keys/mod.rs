@@ -11,8 +11,10 @@ pub mod policy;
 pub mod refusal;
 pub mod rules;
 pub mod secret;
+mod step;
 pub mod table;
 pub mod usage;
+pub mod uses;
 
 use compact_str::CompactString;
 use ipnet::IpNet;
@@ -36,6 +38,9 @@ pub enum KeyKind {
 }
 
 impl KeyKind {
+    /// Every kind, in the order of its numbers.
+    pub const ALL: [Self; 3] = [Self::ApiKey, Self::ApplicationKey, Self::ClientToken];
+
     /// The name used in records, JSON and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {

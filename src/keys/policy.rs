@@ -7,6 +7,7 @@ use std::time::Duration;
 use compact_str::CompactString;
 
 use super::rules;
+pub use super::step::{Asked, Rule, Step};
 use super::table::{Reader, View};
 use super::{
     Access, Credential, Fingerprint, Key, KeyId, KeyKind, OrgId, Presented, Timestamp, UserId,
@@ -140,6 +141,8 @@ pub struct NamedKey {
     pub name: CompactString,
     /// Its kind.
     pub kind: KeyKind,
+    /// Since when it is shadow-revoked, if it is.
+    pub shadowed: Option<Timestamp>,
 }
 
 /// On whose behalf a request was made, as far as it is known. A refused request of a known key has one as well: "who
@@ -154,6 +157,18 @@ pub struct Attribution {
     pub org: Option<(OrgId, CompactString)>,
     /// The application key's owner: id and name.
     pub user: Option<(UserId, CompactString)>,
+}
+
+impl Attribution {
+    /// The keys.
+    pub fn keys(&self) -> impl Iterator<Item = &NamedKey> {
+        [&self.key, &self.application_key].into_iter().flatten()
+    }
+
+    /// Those that are shadow-revoked: without them the request would not pass.
+    pub fn shadowed(&self) -> impl Iterator<Item = &NamedKey> {
+        self.keys().filter(|key| key.shadowed.is_some())
+    }
 }
 
 /// A caller who may do what the route does. Only [`authorize`] makes one.
@@ -214,6 +229,20 @@ pub fn authorize(
     table: &Reader<'_>,
     circumstances: &Circumstances<'_>,
 ) -> Result<Principal, Denial> {
+    authorize_shown(access, credential, table, circumstances, |_| {})
+}
+
+/// The same, and each rule that is asked is shown. Whoever does not look pays nothing: it is compiled away.
+///
+/// # Errors
+/// As [`authorize`].
+pub fn authorize_shown(
+    access: &Access,
+    credential: &Credential,
+    table: &Reader<'_>,
+    circumstances: &Circumstances<'_>,
+    show: impl FnMut(Step),
+) -> Result<Principal, Denial> {
     let wants_pair = matches!(access, Access::Api { .. });
     if matches!(access, Access::Open) {
         return Ok(Principal(Attribution::default()));
@@ -227,7 +256,7 @@ pub fn authorize(
     };
     let attribution = attribute(&key, &application_key, table);
 
-    let verdict = judge(access, &key, &application_key, table, circumstances);
+    let verdict = judge(access, &key, &application_key, table, circumstances, show);
     match verdict {
         Ok(()) => Ok(Principal(attribution)),
         Err(reason) => Err(Denial {
@@ -257,6 +286,7 @@ fn attribute(key: &Found<'_>, application_key: &Found<'_>, table: &Reader<'_>) -
         id: key.id,
         name: key.name.clone(),
         kind: key.kind,
+        shadowed: key.shadowed.map(|deed| deed.at),
     };
     let mut attribution = Attribution::default();
     if let Found::Key(key) = application_key {
@@ -280,59 +310,76 @@ fn owner_of(key: &Key, table: &Reader<'_>) -> Option<(UserId, CompactString)> {
     Some((owner.id, owner.name.clone()))
 }
 
+/// Says no for this reason unless it holds.
+const fn unless(holds: bool, reason: Reason) -> Result<(), Reason> {
+    if holds { Ok(()) } else { Err(reason) }
+}
+
 fn judge(
     access: &Access,
     key: &Found<'_>,
     application_key: &Found<'_>,
     table: &Reader<'_>,
     circumstances: &Circumstances<'_>,
+    mut show: impl FnMut(Step),
 ) -> Result<(), Reason> {
-    if matches!(access, Access::Closed) {
-        return Err(Reason::Closed);
-    }
+    let mut ask = |rule, of, said| {
+        show(Step { rule, of, said });
+        said
+    };
+    let closed = matches!(access, Access::Closed);
+    ask(
+        Rule::Reachable,
+        Asked::Request,
+        unless(!closed, Reason::Closed),
+    )?;
     let scope = match access {
         Access::Api { scope } => Some(scope.as_ref()),
         Access::Open | Access::Intake | Access::Logs | Access::Browser | Access::Closed => None,
     };
-    match (presented(key), presented(application_key), scope) {
-        (Some(Presented::Nothing), _, _) => return Err(Reason::NoKey),
-        (_, Some(Presented::Nothing), Some(_)) => return Err(Reason::NoApplicationKey),
-        (Some(Presented::Conflict), _, _) | (_, Some(Presented::Conflict), _) => {
-            return Err(Reason::Conflict);
+    let (said, of) = match (presented(key), presented(application_key), scope) {
+        (Some(Presented::Nothing), _, _) => (Err(Reason::NoKey), Asked::Key),
+        (_, Some(Presented::Nothing), Some(_)) => {
+            (Err(Reason::NoApplicationKey), Asked::ApplicationKey)
         }
-        _ => {}
-    }
+        _ => (Ok(()), Asked::Request),
+    };
+    ask(Rule::Presented, of, said)?;
+    let (said, of) = match (presented(key), presented(application_key)) {
+        (Some(Presented::Conflict), _) => (Err(Reason::Conflict), Asked::Key),
+        (_, Some(Presented::Conflict)) => (Err(Reason::Conflict), Asked::ApplicationKey),
+        _ => (Ok(()), Asked::Request),
+    };
+    ask(Rule::OneValue, of, said)?;
 
+    let loaded = unless(circumstances.view.is_some(), Reason::NotLoaded);
+    ask(Rule::Loaded, Asked::Request, loaded)?;
     let view = circumstances.view.ok_or(Reason::NotLoaded)?;
     let serve_for = match scope {
         Some(_) => circumstances.staleness.serve_for_api,
         None => circumstances.staleness.serve_for_intake,
     };
-    if view.age > serve_for {
-        return Err(Reason::ViewTooOld);
-    }
+    let served = unless(view.age <= serve_for, Reason::ViewTooOld);
+    ask(Rule::Served, Asked::Request, served)?;
     let fresh = view.age <= circumstances.staleness.fresh_within;
 
-    let key = known(key, fresh)?;
-    living(key, table, circumstances.now)?;
-    if !rules::accepts(access, key.kind) {
-        return Err(Reason::WrongKind);
-    }
-    admitted(key, circumstances)?;
+    let key = known(key, fresh, Asked::Key, &mut ask)?;
+    living(key, table, circumstances.now, Asked::Key, &mut ask)?;
+    let kind = unless(rules::accepts(access, key.kind), Reason::WrongKind);
+    ask(Rule::Kind, Asked::Key, kind)?;
+    admitted(key, circumstances, &mut ask)?;
 
     if let Some(scope) = scope {
-        let application_key = known(application_key, fresh)?;
-        living(application_key, table, circumstances.now)?;
-        if application_key.kind != KeyKind::ApplicationKey {
-            return Err(Reason::WrongKind);
-        }
-        if application_key.org != key.org {
-            return Err(Reason::PairMismatch);
-        }
-        if let (Some(wanted), Some(held)) = (scope, &application_key.scopes)
-            && !held.contains(wanted)
-        {
-            return Err(Reason::ScopeMissing);
+        let of = Asked::ApplicationKey;
+        let application_key = known(application_key, fresh, of, &mut ask)?;
+        living(application_key, table, circumstances.now, of, &mut ask)?;
+        let is_one = application_key.kind == KeyKind::ApplicationKey;
+        ask(Rule::Kind, of, unless(is_one, Reason::WrongKind))?;
+        let same = application_key.org == key.org;
+        ask(Rule::SameOrg, of, unless(same, Reason::PairMismatch))?;
+        if let (Some(wanted), Some(held)) = (scope, &application_key.scopes) {
+            let has = held.contains(wanted);
+            ask(Rule::Scope, of, unless(has, Reason::ScopeMissing))?;
         }
     }
     Ok(())
@@ -346,60 +393,77 @@ const fn presented(found: &Found<'_>) -> Option<Presented> {
     }
 }
 
-fn known<'a>(found: &Found<'a>, fresh: bool) -> Result<&'a Key, Reason> {
-    match found {
-        Found::Key(key) => Ok(key),
+/// What a rule says.
+type Answer = Result<(), Reason>;
+
+fn known<'a>(
+    found: &Found<'a>,
+    fresh: bool,
+    of: Asked,
+    ask: &mut impl FnMut(Rule, Asked, Answer) -> Answer,
+) -> Result<&'a Key, Reason> {
+    let key = match found {
+        Found::Key(key) => Ok(*key),
         Found::None(Presented::Malformed) => Err(Reason::Malformed),
         Found::None(_) if fresh => Err(Reason::Unknown),
         // A key made since the view was last in step would be missing too.
         Found::None(_) => Err(Reason::ViewTooOld),
-    }
+    };
+    ask(Rule::Known, of, key.map(|_| ()))?;
+    key
 }
 
 /// Whether the key lives: not revoked, not expired, its org and its owner in force.
-fn living(key: &Key, table: &Reader<'_>, now: Timestamp) -> Result<(), Reason> {
-    if key.revoked.is_some() {
-        return Err(Reason::Revoked);
-    }
+fn living(
+    key: &Key,
+    table: &Reader<'_>,
+    now: Timestamp,
+    of: Asked,
+    ask: &mut impl FnMut(Rule, Asked, Answer) -> Answer,
+) -> Answer {
+    let kept = unless(key.revoked.is_none(), Reason::Revoked);
+    ask(Rule::NotRevoked, of, kept)?;
     if let Some(owner) = &key.owner {
         // An owner that the table does not hold is a record that was refused: its keys are refused with it.
-        let owner = table.user(owner).ok_or(Reason::OwnerDisabled)?;
-        if owner.disabled {
-            return Err(Reason::OwnerDisabled);
-        }
-        if owner.has_revoked(key) {
-            return Err(Reason::Revoked);
-        }
+        let owner = table.user(owner);
+        let enabled = owner.is_some_and(|owner| !owner.disabled);
+        ask(
+            Rule::OwnerEnabled,
+            of,
+            unless(enabled, Reason::OwnerDisabled),
+        )?;
+        let ended = owner.is_some_and(|owner| owner.has_revoked(key));
+        ask(
+            Rule::NotRevokedWithOwner,
+            of,
+            unless(!ended, Reason::Revoked),
+        )?;
     }
-    if key.expires_at.is_some_and(|expiry| expiry <= now) {
-        return Err(Reason::Expired);
-    }
-    if table.org(&key.org).is_none_or(|org| org.disabled) {
-        return Err(Reason::OrgDisabled);
-    }
-    Ok(())
+    let over = key.expires_at.is_some_and(|expiry| expiry <= now);
+    ask(Rule::NotExpired, of, unless(!over, Reason::Expired))?;
+    let enabled = table.org(&key.org).is_some_and(|org| !org.disabled);
+    ask(Rule::OrgEnabled, of, unless(enabled, Reason::OrgDisabled))
 }
 
 /// Whether the key may be used from where the request came from.
-fn admitted(key: &Key, circumstances: &Circumstances<'_>) -> Result<(), Reason> {
-    let address = circumstances.address.to_canonical();
-    if !key.allowed_addresses.is_empty()
-        && !key
-            .allowed_addresses
-            .iter()
-            .any(|net| net.contains(&address))
-    {
-        return Err(Reason::AddressNotAllowed);
+fn admitted(
+    key: &Key,
+    circumstances: &Circumstances<'_>,
+    ask: &mut impl FnMut(Rule, Asked, Answer) -> Answer,
+) -> Answer {
+    if !key.allowed_addresses.is_empty() {
+        let address = circumstances.address.to_canonical();
+        let mut nets = key.allowed_addresses.iter();
+        let from_there = nets.any(|net| net.contains(&address));
+        let said = unless(from_there, Reason::AddressNotAllowed);
+        ask(Rule::Address, Asked::Key, said)?;
     }
     if !key.allowed_origins.is_empty() {
         let origin = circumstances.origin.unwrap_or_default();
-        if !key
-            .allowed_origins
-            .iter()
-            .any(|allowed| allowed.covers(origin))
-        {
-            return Err(Reason::OriginNotAllowed);
-        }
+        let mut origins = key.allowed_origins.iter();
+        let from_there = origins.any(|allowed| allowed.covers(origin));
+        let said = unless(from_there, Reason::OriginNotAllowed);
+        ask(Rule::Origin, Asked::Key, said)?;
     }
     Ok(())
 }
@@ -434,6 +498,7 @@ mod tests {
     struct World {
         table: KeyTable,
         user: User,
+        application: Key,
         pair: Credential,
     }
 
@@ -450,8 +515,13 @@ mod tests {
             application_key: Presented::One(application.fingerprint),
         };
         table.apply(Record::Key(api));
-        table.apply(Record::Key(application));
-        World { table, user, pair }
+        table.apply(Record::Key(application.clone()));
+        World {
+            table,
+            user,
+            application,
+            pair,
+        }
     }
 
     fn verdict(
@@ -520,6 +590,39 @@ mod tests {
             verdict(&world, &Access::Intake, &nobody(), None),
             Err(Reason::NotLoaded)
         );
+    }
+
+    #[test]
+    fn a_shadow_revoked_key_passes_and_the_attribution_says_which_one_it_is() {
+        let mut world = world();
+        let decide = |world: &World| {
+            let circumstances = Circumstances {
+                view: Some(View {
+                    revision: Revision(2),
+                    age: Duration::ZERO,
+                }),
+                staleness: &STALENESS,
+                now: Timestamp(1_000),
+                address: IpAddr::from([127, 0, 0, 1]),
+                origin: None,
+            };
+            authorize(&API, &world.pair, &world.table.read(), &circumstances)
+        };
+        let principal = decide(&world).unwrap();
+        assert_eq!(principal.attribution().shadowed().count(), 0);
+        let mut key = world.application.clone();
+        let by = super::super::Actor::Operator;
+        let at = Timestamp(77);
+        (key.shadowed, key.revision) = (Some(super::super::Deed { at, by }), Revision(9));
+        world.table.apply(Record::Key(key.clone()));
+        world.application = key;
+        let principal = decide(&world).unwrap();
+        let shadowed: Vec<_> = principal.attribution().shadowed().collect();
+        let [key] = shadowed[..] else {
+            panic!("{shadowed:?}")
+        };
+        assert_eq!((key.id, key.shadowed), (world.application.id, Some(at)));
+        assert_eq!(principal.attribution().keys().count(), 2);
     }
 
     #[test]

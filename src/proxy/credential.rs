@@ -51,8 +51,8 @@ pub struct Extracted<'a> {
 /// What a query name carries.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Carrier {
-    Key,
-    ApplicationKey,
+    Key(&'static str),
+    ApplicationKey(&'static str),
     Ddforward,
     Nothing,
 }
@@ -89,6 +89,30 @@ impl<'a> Values<'a> {
     }
 }
 
+/// Where a credential stands in a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// This header.
+    Header(&'static str),
+    /// This name of the query.
+    Query(&'static str),
+    /// The path.
+    Path,
+    /// This name of the query around a `ddforward`.
+    OuterQuery(&'static str),
+    /// The path around a `ddforward`.
+    OuterPath,
+}
+
+/// What a credential is presented as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum As {
+    /// An API key or a client token.
+    Key,
+    /// An application key.
+    ApplicationKey,
+}
+
 /// Reads every carrier of a request.
 ///
 /// # Errors
@@ -100,13 +124,30 @@ pub fn extract<'a>(
     headers: &'a HeaderMap,
     fingerprinter: &Fingerprinter,
 ) -> Result<Extracted<'a>, Ambiguity> {
+    extract_shown(route, target, headers, fingerprinter, |_, _, _| {})
+}
+
+/// The same, and each value is shown where it is found. Whoever does not look pays nothing: it is compiled away.
+///
+/// # Errors
+/// As [`extract`].
+pub fn extract_shown<'a>(
+    route: Option<&Route>,
+    target: &'a Target<'_>,
+    headers: &'a HeaderMap,
+    fingerprinter: &Fingerprinter,
+    mut show: impl FnMut(Place, As, &[u8]),
+) -> Result<Extracted<'a>, Ambiguity> {
     let mut keys = Values::new();
     let mut application_keys = Values::new();
 
     for value in headers.get_all(DD_API_KEY) {
+        show(Place::Header("DD-API-KEY"), As::Key, value.as_bytes());
         keys.add(Cow::Borrowed(value.as_bytes()));
     }
     for value in headers.get_all(DD_APPLICATION_KEY) {
+        let place = Place::Header("DD-APPLICATION-KEY");
+        show(place, As::ApplicationKey, value.as_bytes());
         application_keys.add(Cow::Borrowed(value.as_bytes()));
     }
     if route.is_some_and(|route| route.reads_bearer) {
@@ -114,15 +155,28 @@ pub fn extract<'a>(
             if let Some((scheme, token)) = value.as_bytes().split_at_checked(7)
                 && scheme.eq_ignore_ascii_case(b"bearer ")
             {
+                let place = Place::Header("Authorization");
+                show(place, As::Key, token.trim_ascii());
                 keys.add(Cow::Borrowed(token.trim_ascii()));
             }
         }
     }
 
-    let query = read_query(&target.query, &mut keys, &mut application_keys)?;
+    let query = read_query(
+        &target.query,
+        &mut keys,
+        &mut application_keys,
+        |name, of, value| show(Place::Query(name), of, value),
+    )?;
     if let Some((outer_path, outer_query)) = target.outer {
-        let _ = read_query(outer_query, &mut keys, &mut application_keys)?;
+        let _ = read_query(
+            outer_query,
+            &mut keys,
+            &mut application_keys,
+            |name, of, value| show(Place::OuterQuery(name), of, value),
+        )?;
         if let Some(key) = outer_path.strip_prefix("/v1/input/") {
+            show(Place::OuterPath, As::Key, key.as_bytes());
             keys.add(Cow::Borrowed(key.as_bytes()));
         }
     }
@@ -134,6 +188,7 @@ pub fn extract<'a>(
             .strip_prefix(prefix)
             .and_then(|rest| rest.strip_prefix('/'))
         {
+            show(Place::Path, As::Key, key.as_bytes());
             keys.add(Cow::Borrowed(key.as_bytes()));
         }
         path = Cow::Owned(prefix.to_owned());
@@ -157,6 +212,7 @@ fn read_query<'a>(
     query: &'a str,
     keys: &mut Values<'a>,
     application_keys: &mut Values<'a>,
+    mut show: impl FnMut(&'static str, As, &[u8]),
 ) -> Result<Cow<'a, str>, Ambiguity> {
     if query.is_empty() {
         return Ok(Cow::Borrowed(query));
@@ -170,17 +226,21 @@ fn read_query<'a>(
         let values = match carrier(name)? {
             Carrier::Nothing => continue,
             Carrier::Ddforward => None,
-            Carrier::Key => Some(&mut *keys),
-            Carrier::ApplicationKey => Some(&mut *application_keys),
+            Carrier::Key(name) => Some((name, As::Key, &mut *keys)),
+            Carrier::ApplicationKey(name) => {
+                Some((name, As::ApplicationKey, &mut *application_keys))
+            }
         };
         carriers += 1;
-        if let Some(values) = values {
-            values.add(match decode(value) {
+        if let Some((name, of, values)) = values {
+            let value = match decode(value) {
                 Some(Cow::Borrowed(value)) => Cow::Borrowed(value.as_bytes()),
                 Some(Cow::Owned(value)) => Cow::Owned(value.into_bytes()),
                 // Not a secret, but something was presented: an empty value is malformed, not missing.
-                None => Cow::Borrowed(b""),
-            });
+                None => Cow::Borrowed(&b""[..]),
+            };
+            show(name, of, &value);
+            values.add(value);
         }
     }
     if carriers == 0 {
@@ -203,14 +263,18 @@ fn read_query<'a>(
 fn require_no_carrier(pair: &str) -> Result<(), Ambiguity> {
     match carrier(pair)? {
         Carrier::Nothing => Ok(()),
-        Carrier::Key | Carrier::ApplicationKey | Carrier::Ddforward => Err(Ambiguity::QueryName),
+        Carrier::Key(_) | Carrier::ApplicationKey(_) | Carrier::Ddforward => {
+            Err(Ambiguity::QueryName)
+        }
     }
 }
 
 fn carrier(name: &str) -> Result<Carrier, Ambiguity> {
     match name {
-        "api_key" | "dd-api-key" => return Ok(Carrier::Key),
-        "application_key" | "dd-application-key" => return Ok(Carrier::ApplicationKey),
+        "api_key" => return Ok(Carrier::Key("api_key")),
+        "dd-api-key" => return Ok(Carrier::Key("dd-api-key")),
+        "application_key" => return Ok(Carrier::ApplicationKey("application_key")),
+        "dd-application-key" => return Ok(Carrier::ApplicationKey("dd-application-key")),
         "ddforward" => return Ok(Carrier::Ddforward),
         _ => {}
     }

@@ -33,6 +33,9 @@ const APP_KEY_ID: HeaderName = HeaderName::from_static("x-keygate-app-key-id");
 const KEY_KIND: HeaderName = HeaderName::from_static("x-keygate-key-kind");
 const USER_ID: HeaderName = HeaderName::from_static("x-keygate-user-id");
 const USER_NAME: HeaderName = HeaderName::from_static("x-keygate-user-name");
+
+/// The headers that say whose request it is.
+pub const IDENTITY: [HeaderName; 6] = [ORG_ID, KEY_ID, KEY_KIND, APP_KEY_ID, USER_ID, USER_NAME];
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// An upstream's answer, its body still to come.
@@ -176,7 +179,10 @@ async fn await_head<T>(
 }
 
 /// The target as it was decided on, never as it was sent.
-fn uri(upstream: &Upstream, extracted: &Extracted<'_>) -> Result<Uri, Refusal> {
+///
+/// # Errors
+/// When it is none.
+pub fn uri(upstream: &Upstream, extracted: &Extracted<'_>) -> Result<Uri, Refusal> {
     let mut target = String::with_capacity(
         upstream.path_prefix.len() + extracted.path.len() + extracted.query.len() + 1,
     );
@@ -211,7 +217,10 @@ fn uri(upstream: &Upstream, extracted: &Extracted<'_>) -> Result<Uri, Refusal> {
 }
 
 /// The client's headers without what belongs to one hop, without credentials, without what only we may say; then ours.
-fn headers(
+///
+/// # Errors
+/// When what we say of the caller fits no header.
+pub fn headers(
     parts: &Parts,
     upstream: &Upstream,
     identity: &Identity,

@@ -11,11 +11,12 @@ use std::time::{Instant, SystemTime};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::header::{self, HeaderMap, HeaderValue};
-use http::{Method, Request, Response};
+use http::request::Parts;
+use http::{Method, Request, Response, Uri};
 use hyper::body::Incoming;
 
 use super::body::Answer;
-use super::credential;
+use super::credential::{self, Extracted};
 use super::forward::{self, Forwarded};
 use super::identity::{Identity, X_REQUEST_ID};
 use super::open::Open;
@@ -47,7 +48,7 @@ pub async fn handle(
     let head_only = request.method() == Method::HEAD;
     let mut open = Open::begin(&worker, peer, &request, busy);
     let content_type = request.headers().get(header::CONTENT_TYPE).cloned();
-    let unrouted = unrouted_family(&request);
+    let unrouted = unrouted_family(request.uri(), request.headers());
 
     // A panic in one request answers 500 and costs only that request.
     let outcome = AssertUnwindSafe(steps(&worker, peer, request, &mut open))
@@ -99,12 +100,9 @@ pub async fn handle(
 }
 
 /// How to refuse a request that no route has been found for. What comes from a page must be able to read why.
-fn unrouted_family(request: &Request<Incoming>) -> Family {
-    let (path, query) = (
-        request.uri().path(),
-        request.uri().query().unwrap_or_default(),
-    );
-    let of_a_page = request.headers().contains_key(header::ORIGIN)
+pub fn unrouted_family(uri: &Uri, headers: &HeaderMap) -> Family {
+    let (path, query) = (uri.path(), uri.query().unwrap_or_default());
+    let of_a_page = headers.contains_key(header::ORIGIN)
         && (path.starts_with("/v1/input") || path == "/api/v2/logs");
     if of_a_page || query.contains("ddforward") || query.contains("ddsource=browser") {
         Family::Browser
@@ -125,27 +123,15 @@ async fn steps(
 
     strict::require_unambiguous(&parts, open.head_is_ambiguous())?;
     let target = Target::read(parts.uri.path(), parts.uri.query())?;
-    let from_page = parts.headers.contains_key(header::ORIGIN);
-    let from_agent = parts.headers.contains_key("dd-evp-origin");
-    let route = shared
-        .routes
-        .find(&parts.method, &target, from_page, from_agent);
+    let route = find_route(shared, &parts, &target);
     open.routed(route, &target);
-    if route.is_none_or(|route| route.pattern.ends_with("/*")) {
+    if may_hold_key(route) {
         open.hide_known_keys(shared);
     }
 
     let extracted =
         credential::extract(route, &target, &parts.headers, shared.fingerprinter.get())?;
-    let Some(route) = route else {
-        let sender = parts.method == Method::POST && extracted.any;
-        return Err(if sender {
-            Refusal::NoRouteForSender
-        } else {
-            Refusal::NoRoute
-        }
-        .into());
-    };
+    let route = route.ok_or_else(|| no_route(&parts.method, &extracted))?;
 
     let identity = open.identify(&parts.headers, peer, &shared.listen);
     let principal = decide(
@@ -158,21 +144,95 @@ async fn steps(
     )?;
     open.reserve_record(route, &shared.when_full).await?;
 
-    let own = match &route.destination {
-        Destination::ValidateV1 => reply::json(&serde_json::json!({"valid": true})),
-        Destination::ValidateV2 => validate_v2(principal.attribution()),
-        Destination::ValidateKeys => reply::json(&serde_json::json!({"status": "ok"})),
-        Destination::Options => reply::options(route.family),
-        Destination::Upstream(name) => {
+    match onward(route, &principal) {
+        Onward::Answered(own) => Ok(Reply::Own(own)),
+        Onward::To(name) => {
             let upstream = worker.upstreams.get(name).ok_or(Refusal::UpstreamRefused)?;
             let forwarded = forward::forward(
                 worker, upstream, route, &parts, body, &extracted, &identity, &principal, open,
             )
             .await?;
-            return Ok(Reply::Upstream(Box::new(forwarded)));
+            Ok(Reply::Upstream(Box::new(forwarded)))
         }
-    };
-    Ok(Reply::Own(own))
+    }
+}
+
+/// The route of a request, by its method, its target and who says to have sent it.
+pub fn find_route<'s>(shared: &'s Shared, parts: &Parts, target: &Target<'_>) -> Option<&'s Route> {
+    let from_page = parts.headers.contains_key(header::ORIGIN);
+    let from_agent = parts.headers.contains_key("dd-evp-origin");
+    shared
+        .routes
+        .find(&parts.method, target, from_page, from_agent)
+}
+
+/// Whether somebody may have put a key where none belongs into a path that this was found for.
+pub fn may_hold_key(route: Option<&Route>) -> bool {
+    route.is_none_or(|route| route.pattern.ends_with("/*"))
+}
+
+/// How to refuse what no route was found for.
+pub fn no_route(method: &Method, extracted: &Extracted<'_>) -> Refusal {
+    if method == Method::POST && extracted.any {
+        Refusal::NoRouteForSender
+    } else {
+        Refusal::NoRoute
+    }
+}
+
+/// What becomes of a request that is let through.
+pub enum Onward<'r> {
+    /// keygate answers it itself.
+    Answered(Response<Bytes>),
+    /// It goes to the upstream of this name.
+    To(&'r str),
+}
+
+/// What becomes of a request of this caller.
+pub fn onward<'r>(route: &'r Route, principal: &Principal) -> Onward<'r> {
+    Onward::Answered(match &route.destination {
+        Destination::ValidateV1 => reply::json(&serde_json::json!({"valid": true})),
+        Destination::ValidateV2 => validate_v2(principal.attribution()),
+        Destination::ValidateKeys => reply::json(&serde_json::json!({"status": "ok"})),
+        Destination::Options => reply::options(route.family),
+        Destination::Upstream(name) => return Onward::To(name),
+    })
+}
+
+/// What the policy asks about beside the table and the credential.
+pub fn circumstances<'a>(
+    shared: &'a Shared,
+    asked: Instant,
+    address: IpAddr,
+    headers: &'a HeaderMap,
+) -> Circumstances<'a> {
+    let since_epoch = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    Circumstances {
+        view: shared.table.view(asked),
+        staleness: &shared.staleness,
+        now: Timestamp(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)),
+        address,
+        origin: headers
+            .get(header::ORIGIN)
+            .and_then(|origin| origin.to_str().ok()),
+    }
+}
+
+/// How to refuse what the policy denies.
+pub fn refusal(reason: Reason, route: &Route) -> No {
+    No {
+        refusal: match reason {
+            Reason::NoApplicationKey => Refusal::MissingApplicationKey,
+            reason => match reason.decision() {
+                Decision::Missing => Refusal::MissingKey,
+                Decision::Bad | Decision::Allowed => Refusal::Bad,
+                Decision::CannotTell => Refusal::CannotTell,
+            },
+        },
+        because: route.closed_because,
+    }
 }
 
 /// Asks the one policy, and notes what it said and which keys were used.
@@ -185,20 +245,7 @@ fn decide(
     open: &mut Open,
 ) -> Result<Principal, No> {
     let asked = Instant::now();
-    let view = shared.table.view(asked);
-    let since_epoch = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    let now = Timestamp(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX));
-    let circumstances = Circumstances {
-        view,
-        staleness: &shared.staleness,
-        now,
-        address: identity.client,
-        origin: headers
-            .get(header::ORIGIN)
-            .and_then(|origin| origin.to_str().ok()),
-    };
+    let circumstances = circumstances(shared, asked, identity.client, headers);
     let verdict = authorize(
         &route.access,
         credential,
@@ -206,20 +253,15 @@ fn decide(
         &circumstances,
     );
     if let Ok(principal) = &verdict {
-        shared.usage.accepted(principal, now);
+        let agent = open
+            .record()
+            .and_then(|record| record.user_agent.as_deref());
+        let agent = agent.unwrap_or_default();
+        let (now, client) = (circumstances.now, identity.client);
+        shared.usage.accepted(principal, now, client, agent);
     }
-    open.decided(&verdict, &route.access, view, asked.elapsed());
-    verdict.map_err(|denial| No {
-        refusal: match denial.reason {
-            Reason::NoApplicationKey => Refusal::MissingApplicationKey,
-            reason => match reason.decision() {
-                Decision::Missing => Refusal::MissingKey,
-                Decision::Bad | Decision::Allowed => Refusal::Bad,
-                Decision::CannotTell => Refusal::CannotTell,
-            },
-        },
-        because: route.closed_because,
-    })
+    open.decided(&verdict, &route.access, circumstances.view, asked.elapsed());
+    verdict.map_err(|denial| refusal(denial.reason, route))
 }
 
 /// The trace agent takes the org's id from here (WIRE 1.3, trap 53).

@@ -29,14 +29,12 @@ use std::thread::JoinHandle;
 use crate::config::Config;
 use crate::drain::{self, Signal, Trigger};
 use crate::keys::KeyTable;
-use crate::keys::policy::Staleness;
 use crate::keys::secret::LateFingerprinter;
 use crate::keys::usage::UsageCounts;
 use crate::telemetry::WorkerCounters;
 use recorder::{Recorder, Sink};
-use route::Routes;
 use upstream::Upstreams;
-use worker::{LABELS, RecordRules, Shared};
+use worker::{LABELS, Shared};
 
 /// The data plane, bound and running.
 pub struct Proxy {
@@ -44,6 +42,8 @@ pub struct Proxy {
     pub address: SocketAddr,
     /// Each worker's counters.
     pub counters: Vec<Arc<WorkerCounters>>,
+    /// What its workers decide by.
+    pub shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
     recorder: Recorder,
     cut: Trigger,
@@ -114,23 +114,7 @@ impl Proxy {
         let (recorder, queues) =
             Recorder::start(sink, workers, config.record.queue_max.div_ceil(workers))
                 .map_err(io(of_file))?;
-        let shared = Arc::new(Shared {
-            routes: Routes::new(&config.routes, config.control.is_on()),
-            table,
-            usage,
-            fingerprinter,
-            staleness: Staleness {
-                fresh_within: config.view.fresh_within,
-                serve_for_intake: config.view.serve_stale_for_intake,
-                serve_for_api: config.view.serve_stale_for_api,
-            },
-            listen: config.listen.clone(),
-            when_full: RecordRules {
-                api: config.record.api_when_full,
-                intake: config.record.intake_when_full,
-                wait_max: config.record.wait_max,
-            },
-        });
+        let shared = Arc::new(Shared::new(config, table, usage, fingerprinter));
         let connections_max = config.listen.connections_max.div_ceil(workers);
         let counters: Vec<_> = (0..workers)
             .map(|_| Arc::new(WorkerCounters::new(*LABELS)))
@@ -159,6 +143,7 @@ impl Proxy {
         Ok(Self {
             address,
             counters,
+            shared,
             threads,
             recorder,
             cut,

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use compact_str::CompactString;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
@@ -27,6 +28,29 @@ use crate::telemetry::{self, METHODS, STATUSES, WorkerCounters};
 
 /// How many segments of a path that leads nowhere are looked at.
 const SEGMENTS_MAX: usize = 16;
+
+/// The path as it is shown.
+pub fn shown_path(route: Option<&Route>, target: &Target<'_>) -> CompactString {
+    match route {
+        // The segment that may be a key is shown as its place in the pattern.
+        Some(route) if route.pattern.ends_with("{key}") => route.pattern.as_ref().into(),
+        Some(_) | None => record::scrub_path(&target.path),
+    }
+}
+
+/// Whether a segment of a path is a key, or there are more than are looked at.
+pub fn holds_key(path: &str, shared: &Shared) -> bool {
+    let table = shared.table.read();
+    let is_known = |segment: &str| {
+        table
+            .key(&shared.fingerprinter.get().fingerprint(segment.as_bytes()))
+            .is_some()
+    };
+    let mut segments = path
+        .split('/')
+        .filter(|segment| is_secret(segment.as_bytes()));
+    segments.by_ref().take(SEGMENTS_MAX).any(is_known) || segments.next().is_some()
+}
 
 /// A request under way: its record, which is written exactly once, whatever happens to whoever holds this. Dropping it
 /// is finishing it.
@@ -91,11 +115,7 @@ impl Open {
     /// Notes the route, or that there is none, and the path that was meant.
     pub fn routed(&mut self, route: Option<&Route>, target: &Target<'_>) {
         self.note(|record| {
-            record.path = match route {
-                // The segment that may be a key is shown as its place in the pattern.
-                Some(route) if route.pattern.ends_with("{key}") => route.pattern.as_ref().into(),
-                Some(_) | None => record::scrub_path(&target.path),
-            };
+            record.path = shown_path(route, target);
             if let Some(route) = route {
                 record.route = Some(route.pattern.clone());
                 record.family = Some(route.family);
@@ -106,19 +126,9 @@ impl Open {
     /// Hides a key that somebody has put into a path where none belongs: one of an unusual form is only told by looking
     /// it up.
     pub fn hide_known_keys(&mut self, shared: &Shared) {
-        let table = shared.table.read();
-        let is_known = |segment: &str| {
-            table
-                .key(&shared.fingerprinter.get().fingerprint(segment.as_bytes()))
-                .is_some()
-        };
         self.note(|record| {
-            let mut segments = record
-                .path
-                .split('/')
-                .filter(|segment| is_secret(segment.as_bytes()));
-            if segments.by_ref().take(SEGMENTS_MAX).any(is_known) || segments.next().is_some() {
-                record.path = "{hidden}".into();
+            if holds_key(&record.path, shared) {
+                record.path = record::HIDDEN.into();
             }
         });
     }
@@ -147,6 +157,11 @@ impl Open {
         view: Option<View>,
         took: Duration,
     ) {
+        if let Ok(principal) = verdict {
+            for key in principal.attribution().shadowed() {
+                self.worker.counters.shadow_revoked(key.kind);
+            }
+        }
         self.note(|record| {
             record.auth_duration = took;
             if matches!(access, Access::Open) {
@@ -158,6 +173,7 @@ impl Open {
                 Ok(principal) => {
                     record.decision = Some(Decision::Allowed);
                     record.attribution = principal.attribution().clone();
+                    record.shadow_revoked = record.attribution.shadowed().next().is_some();
                 }
                 Err(denial) => {
                     record.decision = Some(denial.reason.decision());

@@ -17,6 +17,9 @@ use crate::keys::{Attribution, Reason};
 /// The longest client-chosen text kept in a record, in bytes.
 const TEXT_BYTES_MAX: usize = 512;
 
+/// What is shown of a path that a key was put into where none belongs.
+pub const HIDDEN: &str = "{hidden}";
+
 /// What is known of one request (DESIGN 6).
 #[derive(Debug)]
 pub struct RequestRecord {
@@ -60,6 +63,8 @@ pub struct RequestRecord {
     pub reason: Option<Reason>,
     /// On whose behalf it was made.
     pub attribution: Attribution,
+    /// Whether it passed with a key that is shadow-revoked, and would not if it were revoked.
+    pub shadow_revoked: bool,
     /// The key table the decision was made on.
     pub view_revision: Option<u64>,
     /// Its age.
@@ -92,6 +97,7 @@ impl RequestRecord {
             decision: None,
             reason: None,
             attribution: Attribution::default(),
+            shadow_revoked: false,
             view_revision: None,
             view_age: None,
             error: None,
@@ -135,6 +141,7 @@ impl RequestRecord {
             key_id: owned.key.as_ref().map(|key| key.id.to_string()),
             key_name: owned.key.as_ref().map(|key| key.name.as_str()),
             application_key_id: owned.application_key.as_ref().map(|key| key.id.to_string()),
+            shadow_revoked: self.shadow_revoked.then_some(true),
             view_revision: self.view_revision,
             view_age_ms: self.view_age.map(milliseconds),
             org_id: owned.org.as_ref().map(|(id, _)| id.to_string()),
@@ -234,6 +241,11 @@ struct Line<'a> {
     key_name: Option<&'a str>,
     #[serde(rename = "auth.app_key_id", skip_serializing_if = "Option::is_none")]
     application_key_id: Option<String>,
+    #[serde(
+        rename = "auth.shadow_revoked",
+        skip_serializing_if = "Option::is_none"
+    )]
+    shadow_revoked: Option<bool>,
     #[serde(rename = "auth.view_revision", skip_serializing_if = "Option::is_none")]
     view_revision: Option<u64>,
     #[serde(rename = "auth.view_age_ms", skip_serializing_if = "Option::is_none")]

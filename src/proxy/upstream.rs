@@ -175,7 +175,11 @@ fn percent_encoded(text: &str) -> String {
     encoded
 }
 
-fn connector(ca_file: Option<&Path>) -> Result<TlsConnector, String> {
+/// What TLS connections to servers are made with: the system's roots, or those of a file.
+///
+/// # Errors
+/// A sentence: the file cannot be used, or the system has no roots.
+pub fn connector(ca_file: Option<&Path>) -> Result<TlsConnector, String> {
     let mut roots = rustls::RootCertStore::empty();
     if let Some(path) = ca_file {
         let read =

@@ -9,7 +9,7 @@ use super::record::decision_word;
 use super::recorder::Queue;
 use super::route::{Family, Routes};
 use super::upstream::{Pool, Upstreams};
-use crate::config::{Listen, WhenFull};
+use crate::config::{Config, Listen, WhenFull};
 use crate::keys::policy::Staleness;
 use crate::keys::secret::LateFingerprinter;
 use crate::keys::usage::UsageCounts;
@@ -32,6 +32,34 @@ pub struct Shared {
     pub listen: Listen,
     /// When the record's sink cannot keep up.
     pub when_full: RecordRules,
+}
+
+impl Shared {
+    /// What a configuration says, over this table.
+    pub fn new(
+        config: &Config,
+        table: Arc<KeyTable>,
+        usage: Arc<UsageCounts>,
+        fingerprinter: Arc<LateFingerprinter>,
+    ) -> Self {
+        Self {
+            routes: Routes::new(&config.routes, config.control.is_on()),
+            table,
+            usage,
+            fingerprinter,
+            staleness: Staleness {
+                fresh_within: config.view.fresh_within,
+                serve_for_intake: config.view.serve_stale_for_intake,
+                serve_for_api: config.view.serve_stale_for_api,
+            },
+            listen: config.listen.clone(),
+            when_full: RecordRules {
+                api: config.record.api_when_full,
+                intake: config.record.intake_when_full,
+                wait_max: config.record.wait_max,
+            },
+        }
+    }
 }
 
 /// What happens to a request whose record finds its queue full.

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::StoreError;
+use super::copy_log::{Carried as CarriedLog, carry};
 use super::findings::Findings;
+use super::log::LogSource;
 use super::seal::{BUCKETS, Carried, Lying, bucket_of, open, term};
 use crate::keys::keyring::Sealer;
 use crate::keys::usage::Use;
@@ -38,6 +40,8 @@ pub(super) trait Source {
     fn sealer(&self) -> Sealer;
     /// Shows every record of the wanted buckets once, whatever it is worth.
     fn each(&self, wanted: Wanted<'_>, each: Each<'_>) -> Result<(), StoreError>;
+    /// Its audit log and its papers; `None` of what has none, as a node's memory.
+    fn log(&self) -> Option<&dyn LogSource>;
     /// When these keys were last used and how often, in their order.
     fn usage_of(&self, keys: &[KeyId]) -> Result<Vec<Option<Use>>, StoreError>;
 }
@@ -48,6 +52,20 @@ pub(super) trait Target: Source {
     fn write(&self, partition: Partition, records: &[Carried]) -> Result<u64, StoreError>;
     /// Notes when keys were last used and how often.
     fn note_usage(&self, uses: &[(KeyId, Use)]) -> Result<(), StoreError>;
+    /// Adds entries of the audit log, as they are sealed, behind those that are there.
+    fn add_entries(
+        &self,
+        partition: Partition,
+        entries: &[(u64, Vec<u8>)],
+    ) -> Result<(), StoreError>;
+    /// Writes papers, as they are sealed, or takes them away.
+    fn put_papers(
+        &self,
+        partition: Partition,
+        papers: &[(Vec<u8>, Option<Vec<u8>>)],
+    ) -> Result<(), StoreError>;
+    /// Has the log say where it knows nothing of records that were put back.
+    fn begin_logs(&self) -> Result<(), StoreError>;
     /// Says that everything is there, up to these revisions.
     fn finish(&self, tops: &[Revision; PARTITIONS]) -> Result<(), StoreError>;
 }
@@ -83,6 +101,10 @@ pub struct Copied {
     pub target_newer: u64,
     /// Buckets whose digests were compared.
     pub digests: u64,
+    /// Entries of the audit log, the same on both sides.
+    pub entries: u64,
+    /// Passwords, links, sessions and answers, the same on both sides.
+    pub papers: u64,
     /// Records of either side that cannot be read. The source's were left out.
     pub faults: Vec<String>,
     /// Faults beyond those named.
@@ -101,11 +123,15 @@ impl Copied {
             target_records,
             target_newer,
             digests,
+            entries,
             ..
         } = self;
         let compared = match target_newer {
             0 => {
-                format!("{digests} digests are equal on both sides and every record's code is good")
+                format!(
+                    "{digests} digests are equal on both sides and every record's code is good; the audit log has the same \
+                     {entries} entries"
+                )
             }
             newer => format!(
                 "{newer} of {target_records} records there are newer or only there, and stay; every record's code is good"
@@ -146,8 +172,18 @@ pub(super) fn copy(
             let place = target.place();
             return Err(StoreError::CopyDiffers { place, why });
         }
-        if demand == Demand::Same {
-            copy_usage(source, target)?;
+        let mut carried = CarriedLog::default();
+        if let Some(log) = source.log().filter(|_| demand != Demand::AtLeast) {
+            carried = carry(log, target, demand == Demand::Same)?;
+            // Each record that was written since has an entry.
+            if carried.written > 0 {
+                continue;
+            }
+        }
+        match demand {
+            Demand::Same => copy_usage(source, target)?,
+            Demand::AtLeast => target.begin_logs()?,
+            Demand::Already => {}
         }
         if demand != Demand::Already {
             target.finish(&from.tops)?;
@@ -163,6 +199,8 @@ pub(super) fn copy(
             target_records: to.records,
             target_newer: walked.newer,
             digests: (PARTITIONS * BUCKETS) as u64,
+            entries: carried.entries,
+            papers: carried.papers,
             more_faults: faults.more_faults,
             faults: faults.faults,
         });

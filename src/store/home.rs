@@ -8,7 +8,7 @@ use super::log::{Entry, HeadView, LogFindings};
 use super::papers::{Link, Password, Session};
 use super::{Done, Founded, Issued, KeyChange, NewKey, NewUser, Rotation, StoreError, UserChange};
 use crate::keys::audit::{Action, By};
-use crate::keys::rules::Name;
+use crate::keys::rules::{Limits, Name};
 use crate::keys::secret::Fingerprinter;
 use crate::keys::usage::Use;
 use crate::keys::{Key, KeyId, Org, OrgId, Partition, Role, User, UserId};
@@ -29,6 +29,14 @@ impl Store {
         match self {
             Self::Embedded(store) => Some(store.fingerprinter()),
             Self::Redis(store) => store.reached().map(|store| store.fingerprinter()),
+        }
+    }
+
+    /// The rules about numbers that it holds.
+    pub fn limits(&self) -> &Limits {
+        match self {
+            Self::Embedded(store) => store.limits(),
+            Self::Redis(store) => store.limits(),
         }
     }
 }
@@ -154,11 +162,6 @@ operations! {
     /// # Errors
     /// When the store cannot be written.
     log_store(action: Action, note: &str, by: &By) -> Result<Done<()>, StoreError>;
-    /// Says in every partition's log that records were put back which it does not tell of.
-    ///
-    /// # Errors
-    /// When the store cannot be written.
-    begin_logs() -> Result<(), StoreError>;
     /// Entries of a partition's audit log before a number, the newest first, at most so many.
     ///
     /// # Errors

@@ -14,7 +14,13 @@ use crate::keys::{Key, Org, Partition, Timestamp, User};
 const FORMAT: u8 = 0x41;
 
 /// The longest sealed entry that is read, in bytes: the largest has both sides of a full list of scopes.
-pub const ENTRY_BYTES_MAX: usize = 256 * 1024;
+pub const ENTRY_BYTES_MAX: usize = 64 * 1024;
+
+/// The longest value that is shown whole, in bytes: a full list of scopes. Lists of addresses and origins may be longer.
+const VALUE_BYTES_MAX: usize = 20 * 1024;
+
+/// What makes entries differ that say the same of the same moment.
+const NONCE_BYTES: usize = 8;
 
 /// Where a chain ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,22 +45,26 @@ pub struct Linked {
 /// The sealed form of an entry that follows `head`, and the head after it.
 ///
 /// # Errors
-/// When it would be longer than [`ENTRY_BYTES_MAX`].
+/// When it would be longer than [`ENTRY_BYTES_MAX`], and when the system's random generator fails.
 pub fn link(
     sealer: &Sealer,
     partition: Partition,
     head: Head,
     entry: &AuditEntry,
 ) -> Result<(Vec<u8>, Head), StoreError> {
+    let damaged = |why| StoreError::Damaged {
+        what: "entry of the audit log",
+        why,
+    };
+    let mut nonce = [0; NONCE_BYTES];
+    getrandom::fill(&mut nonce)?;
     let mut sealed = vec![FORMAT, u8::try_from(partition.index()).unwrap_or(u8::MAX)];
     sealed.extend(head.hash);
-    sealed.extend(postcard::to_allocvec(entry).unwrap_or_default());
+    sealed.extend(nonce);
+    sealed.extend(postcard::to_allocvec(entry).map_err(|error| damaged(error.to_string()))?);
     sealed.extend(sealer.code(&sealed));
     if sealed.len() > ENTRY_BYTES_MAX {
-        return Err(StoreError::Damaged {
-            what: "entry of the audit log",
-            why: format!("it would have {} bytes", sealed.len()),
-        });
+        return Err(damaged(format!("it would have {} bytes", sealed.len())));
     }
     let after = Head {
         count: head.count + 1,
@@ -82,7 +92,10 @@ pub fn open(sealer: &Sealer, partition: Partition, sealed: &[u8]) -> Result<Link
     if usize::from(*of) != partition.index() {
         return Err("it is of another partition's log");
     }
-    let (previous, fields) = rest.split_first_chunk::<32>().ok_or("it is malformed")?;
+    let (previous, rest) = rest.split_first_chunk::<32>().ok_or("it is malformed")?;
+    let (_, fields) = rest
+        .split_first_chunk::<NONCE_BYTES>()
+        .ok_or("it is malformed")?;
     Ok(Linked {
         entry: postcard::from_bytes(fields).map_err(|_| "it is malformed")?,
         previous: *previous,
@@ -109,10 +122,21 @@ pub(super) fn differences(before: &Fields, after: &Fields) -> Vec<FieldChange> {
         .filter(|(_, before, after)| before != after)
         .map(|(field, before, after)| FieldChange {
             field: CompactString::from(field),
-            before,
-            after,
+            before: before.map(shown),
+            after: after.map(shown),
         })
         .collect()
+}
+
+/// A value as an entry has it: what is longer than an entry has room for is cut, and says so. A long list must not keep
+/// anybody from changing it.
+fn shown(value: String) -> String {
+    if value.len() <= VALUE_BYTES_MAX {
+        return value;
+    }
+    let length = value.len();
+    let cut = value.get(..value.floor_char_boundary(VALUE_BYTES_MAX));
+    format!("{} ... ({length} bytes)", cut.unwrap_or_default())
 }
 
 /// What the log shows of an object.
@@ -135,6 +159,10 @@ impl Fields {
             ("title", user.title.as_ref().map(ToString::to_string)),
             ("role", Some(user.role.as_str().to_owned())),
             ("disabled", user.disabled.then(|| "true".to_owned())),
+            (
+                "application_keys_revoked_at",
+                user.application_keys_revoked_at.map(time_text),
+            ),
         ])
     }
 
@@ -231,6 +259,32 @@ mod tests {
         }
         let elsewhere = Partition::all().nth(1).unwrap();
         assert!(open(&sealer, elsewhere, &sealed).is_err());
+    }
+
+    #[test]
+    fn what_two_entries_say_alike_is_two_entries() {
+        let sealer = Keyring::generate().unwrap().sealer();
+        let one = || link(&sealer, partition(), Head::default(), &entry(0)).unwrap();
+        assert_ne!(one().0, one().0);
+    }
+
+    #[test]
+    fn the_longest_lists_fit_into_an_entry() {
+        let org = samples::org("acme");
+        let before = samples::key(KeyKind::ApiKey, &org, None, 7);
+        let mut after = before.clone();
+        let nets = (0..20_000_u128).map(|at| ipnet::Ipv6Net::new((u128::MAX - at).into(), 128));
+        after.allowed_addresses = nets.map(|net| net.unwrap().into()).collect();
+        after.name = "\u{10ffff}".repeat(256).into();
+        let mut both = entry(0);
+        both.changes = differences(&Fields::of_key(&before), &Fields::of_key(&after));
+        both.changes.extend(differences(
+            &Fields::of_key(&after),
+            &Fields::of_key(&before),
+        ));
+        let sealer = Keyring::generate().unwrap().sealer();
+        let (sealed, _) = link(&sealer, partition(), Head::default(), &both).unwrap();
+        assert!(open(&sealer, partition(), &sealed).is_ok());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use uuid::Uuid;
 pub use super::copy::Copied;
 use super::copy::{Demand, Each, Source, Wanted, copy, partition_of};
 use super::embedded::EmbeddedStore;
+use super::log::LogSource;
 use super::redis::rings::Rings;
 use super::redis::{Purpose, RedisStore};
 use super::root_key::existing_root_key;
@@ -17,6 +18,7 @@ use super::sync::loading::Refused;
 use super::sync::replica::Replica;
 use super::{FleetStore, StoreError, limits};
 use crate::config::{Rules, StoreConfig};
+use crate::keys::audit::{Action, By};
 use crate::keys::keyring::{Keyring, Sealer};
 use crate::keys::rules::Limits;
 use crate::keys::secret::RootKey;
@@ -108,7 +110,10 @@ pub fn restore(config: &StoreConfig, rules: &Rules) -> Result<Copied, StoreError
         sealer: loaded.keyring.sealer(),
         table: &loaded.table,
     };
-    copy(&source, &target, Demand::AtLeast)
+    let copied = copy(&source, &target, Demand::AtLeast)?;
+    // A node that runs logs it by itself.
+    target.log_store(Action::StoreRestored, &copied.sentence(), &By::operator())?;
+    Ok(copied)
 }
 
 /// Puts what a running node has in memory, and Redis does not or has older, back into Redis.
@@ -181,6 +186,10 @@ impl Source for InMemory<'_> {
             }
         });
         outcome
+    }
+
+    fn log(&self) -> Option<&dyn LogSource> {
+        None
     }
 
     fn usage_of(&self, keys: &[KeyId]) -> Result<Vec<Option<Use>>, StoreError> {

@@ -2,6 +2,7 @@
 //! nothing of requests, sockets or pages.
 
 mod copy;
+mod copy_log;
 mod embedded;
 pub mod findings;
 pub mod fleet;
@@ -21,6 +22,7 @@ pub mod sync;
 mod tables;
 mod upkeep;
 pub mod usage;
+mod use_form;
 mod writing;
 
 use std::fmt;

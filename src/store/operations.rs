@@ -341,17 +341,15 @@ macro_rules! operations_of {
                     })
                 }
 
-                /// As `Store::begin_logs`.
+                /// Says in a partition's log that records were put back which it does not tell of.
                 ///
                 /// # Errors
                 /// When the store cannot be written.
-                pub fn begin_logs(&self) -> Result<(), StoreError> {
-                    for partition in Partition::all() {
-                        self.write(partition, Needs::Nothing, &By::system(), |writing| {
-                            writing.begin_log(partition)
-                        })?;
-                    }
-                    Ok(())
+                pub fn begin_log(&self, partition: Partition) -> Result<(), StoreError> {
+                    self.write(partition, Needs::Nothing, &By::system(), |writing| {
+                        writing.begin_log(partition)
+                    })
+                    .map(drop)
                 }
 
                 /// As `Store::log_before`.

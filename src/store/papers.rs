@@ -182,6 +182,16 @@ pub(super) fn open<T: DeserializeOwned>(sealer: &Sealer, id: &[u8], sealed: &[u8
     postcard::from_bytes(body.get(1..)?).ok()
 }
 
+/// Whether a paper is one of this store, kept under this id.
+pub(super) fn is_ours(sealer: &Sealer, id: &[u8], sealed: &[u8]) -> bool {
+    let parts = sealed.split_last_chunk::<CODE_BYTES>();
+    parts.is_some_and(|(body, code)| {
+        sealed.len() <= PAPER_BYTES_MAX
+            && PaperId::of_bytes(id).is_some()
+            && sealer.is_code(&covered(id, body), code)
+    })
+}
+
 fn covered(id: &[u8], body: &[u8]) -> Vec<u8> {
     let length = u8::try_from(id.len()).unwrap_or(u8::MAX);
     [&[FORMAT, length], id, body].concat()

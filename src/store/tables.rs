@@ -69,8 +69,10 @@ pub(super) trait Tables {
     fn next(&self) -> Revision;
     /// Writes a record and its change. A key whose revision is the one it was issued at is new.
     fn put(&mut self, record: Record) -> Result<(), StoreError>;
-    /// Every user and service account of an org.
-    fn users_of(&mut self, org: OrgId) -> Result<Vec<User>, StoreError>;
+    /// Every user and service account of an org that can be read. With `lost`, also those that no list names any more.
+    fn users_of(&mut self, org: OrgId, lost: bool) -> Result<Vec<User>, StoreError>;
+    /// Whether the partition held no record when the transaction began.
+    fn is_new(&mut self, partition: Partition) -> Result<bool, StoreError>;
     /// What proves records, papers and entries.
     fn sealer(&self) -> Sealer;
     /// A paper, sealed.

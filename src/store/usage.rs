@@ -1,4 +1,4 @@
-//! Writes down when keys were last used and how often: every interval, in batches, on a thread of its own, and once more
+//! Writes down when keys were used, how often and from where: every interval, in batches, on a thread of its own, and once more
 //! at the end. A crash loses one interval at most. What is noted and where it is kept is not decided here.
 
 use std::io;
@@ -108,7 +108,10 @@ fn flush(
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
+    use crate::keys::usage::OneUse;
     use crate::keys::{Slot, Timestamp};
 
     #[test]
@@ -116,7 +119,13 @@ mod tests {
         let counts = UsageCounts::default();
         let slot = Slot::of_org_name("acme");
         for _ in 0..BATCH * 2 + 7 {
-            counts.note(KeyId::generate_in(slot), Timestamp(1));
+            let one = OneUse {
+                at: Timestamp(1),
+                address: IpAddr::from([192, 0, 2, 1]),
+                agent: "agent/7",
+                shadowed: None,
+            };
+            counts.note(KeyId::generate_in(slot), &one);
         }
         let mut sizes = Vec::new();
         let failed = flush(&counts, |uses| {

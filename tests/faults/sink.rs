@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use keygate::app::{App, Records};
-use keygate::config::{Config, Sink};
+use keygate::config::{Config, Sink, Switch};
 use keygate::control::{FoundedView, Request, Response};
 
 use crate::SOON;
@@ -29,6 +29,7 @@ async fn start(
     config.listen.address = loopback();
     config.listen.workers = 1;
     config.admin.address = loopback();
+    config.control.listener = Switch::Off;
     config.record.sink = Sink::File;
     config.record.path = Some(folder.path().join("records.jsonl"));
     configure(&mut config);

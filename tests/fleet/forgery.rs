@@ -189,7 +189,8 @@ fn p5_a_change_of_garbage_is_refused() {
     let mut it = Poisoned::new();
     let spot = it.spot();
     let garbage: Vec<u8> = (0..500).map(|_| fastrand::u8(100..)).collect();
-    let lines = b"\x01\r\nX-Evil: yes\r\n\r\n".to_vec();
+    // It begins as a record does, and is none.
+    let lines = b"\x02\r\nX-Evil: yes\r\n\r\n".to_vec();
     let text = |text: &str| text.as_bytes().to_vec();
     it.intruder.append(&spot, |_| {
         vec![(text("p"), text("1\r\n2")), (text("r"), lines.clone())]

@@ -116,7 +116,7 @@ fn the_suite_holds_on_one_server() {
 
 #[test]
 fn the_suite_holds_with_passwords_and_a_user_of_its_own() {
-    let rules = "keygate on >only-for-keygate resetchannels ~{keygate:* -@all +@connection +@hash +@stream +eval +evalsha \
+    let rules = "keygate on >only-for-keygate resetchannels ~{keygate:* -@all +@connection +@hash +@list +@stream +eval +evalsha \
                  +script|load +script|exists +del +unlink +exists +type +time +info +role +wait +cluster|slots -@dangerous +info +role";
     let server = RedisServer::with(Options {
         password: Some("open-sesame".to_owned()),
@@ -327,9 +327,9 @@ fn a_redis_of_a_newer_layout_is_refused() {
     let fleet = Fleet::on(&server);
     fleet.node("operator").found();
     for partition in 0..16 {
-        server.ask::<()>(&format!("HSET {{keygate:{partition}}}:meta layout 2"));
+        server.ask::<()>(&format!("HSET {{keygate:{partition}}}:meta layout 3"));
     }
-    is_refused(&server, &mut fleet.node("a"), &["layout 2", "layout 1"]);
+    is_refused(&server, &mut fleet.node("a"), &["layout 3", "layout 2"]);
 }
 
 #[test]

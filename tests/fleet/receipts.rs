@@ -115,6 +115,9 @@ fn a_receipt_says_of_every_node_when_it_applied_the_change_or_when_it_will_refus
     );
     b.start();
     b.wait_ready();
+    // An org keeps an admin.
+    let another = ["--email", "another@acme.example", "--role", "admin"];
+    a.cli(&[&["users", "create", "--org", &org.id][..], &another].concat());
     let disabled = ends(&a, 0, &["users", "disable", &org.user, "--wait"]);
     assert_eq!(lines(&disabled["receipt"]).len(), 2);
     assert!(b.terminate().success());

@@ -87,11 +87,18 @@ fn held(server: &mut RedisServer) -> Vec<Found> {
         let mut command = match kind.as_str() {
             "hash" => redis::cmd("HGETALL"),
             "stream" => redis::cmd("XRANGE"),
+            "list" => redis::cmd("LRANGE"),
             other => panic!("a {other}"),
         };
         command.arg(&name);
-        if kind == "stream" {
-            command.arg("-").arg("+");
+        match kind.as_str() {
+            "stream" => {
+                command.arg("-").arg("+");
+            }
+            "list" => {
+                command.arg(0).arg(-1);
+            }
+            _ => {}
         }
         let mut bytes = name.clone();
         flatten(&command.query(&mut connection).unwrap(), &mut bytes);

@@ -10,6 +10,7 @@
 
 mod captures;
 mod contract;
+mod explained;
 #[expect(
     dead_code,
     reason = "the other test binary that includes it uses the rest"

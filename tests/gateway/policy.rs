@@ -9,6 +9,7 @@ use keygate::control::{KeyView, Request};
 use keygate::keys::{Labels, Timestamp};
 use serde_json::Value;
 
+use super::explained::{differences, explain};
 use super::harness::{Gateway, request, secret, until, user};
 
 const POLICY: &str = include_str!("policy.md");
@@ -249,7 +250,13 @@ async fn run(
         Some(received.len().to_string()),
         Some(expected.to_string()),
     );
-    let shown = format!("{received:?} {record} {:?} {}", reply.headers, reply.text());
+    let explained = explain(gateway, &filled(line, keys), &headers).await;
+    wrong.extend(differences(&explained, &reply, &record, &received));
+    let shown = format!(
+        "{received:?} {record} {:?} {} {explained:?}",
+        reply.headers,
+        reply.text()
+    );
     for (name, key) in keys {
         if shown.contains(secret(key)) {
             wrong.push(format!("the secret of {name} is in {shown}"));

@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use keygate::config::Config;
-use keygate::control::{KeyService, KeyView, Request, Response};
-use keygate::keys::KeyKind;
+use keygate::control::{Caller, KeyChanges, KeyService, KeyUseView, KeyView, Request, Response};
+use keygate::keys::audit::Via;
+use keygate::keys::{KeyKind, Role};
 use keygate::store;
 
 use super::harness::{Client, Gateway, Org, WAIT_MAX, api_key, request, revoke, secret};
@@ -199,4 +200,307 @@ async fn what_waits_is_written_down_at_the_end() {
     let store = store::open(&config.store, &config.rules, false).unwrap();
     let alone = KeyService::alone(store.into());
     assert_eq!(listed(&alone, KeyKind::ApiKey, &org.api_key).await.uses, 1);
+}
+
+/// A request of an agent that comes through a proxy.
+fn agent_series(key: &str, agent: &str, address: &str) -> Vec<u8> {
+    let headers = [
+        ("DD-API-KEY", key),
+        ("User-Agent", agent),
+        ("X-Forwarded-For", address),
+    ];
+    request("POST /api/v2/series", &headers, b"{}")
+}
+
+async fn use_of(gateway: &Gateway, key: &KeyView) -> KeyUseView {
+    let (kind, id) = (key.kind, key.id.to_string());
+    match gateway.perform(Request::ShowKeyUse { kind, id }).await {
+        Response::KeyUse(view) => *view,
+        other => panic!("not the use of a key: {other:?}"),
+    }
+}
+
+/// The use of the key, once it was used so often.
+async fn use_once(gateway: &Gateway, key: &KeyView, uses: u64) -> KeyUseView {
+    let deadline = Instant::now() + WAIT_MAX;
+    loop {
+        let view = use_of(gateway, key).await;
+        if view.uses >= uses {
+            assert_eq!(view.uses, uses, "{view:?}");
+            return view;
+        }
+        assert!(Instant::now() < deadline, "{view:?} and not {uses}");
+        tokio::time::sleep(INTERVAL / 5).await;
+    }
+}
+
+fn change(key: &KeyView, change: KeyChanges) -> Request {
+    let (kind, id) = (key.kind, key.id.to_string());
+    Request::UpdateKey { kind, id, change }
+}
+
+async fn shadow_requests(gateway: &Gateway, kind: KeyKind) -> u64 {
+    let scrape = request("GET /metrics", &[("Connection", "close")], b"");
+    let mut operator = Client::connect(gateway.app.admin).await;
+    let metrics = operator.send(scrape).await.text();
+    let kind = kind.as_str();
+    let line = format!("keygate_shadow_revoked_requests_total{{kind=\"{kind}\"}} ");
+    let count = metrics.lines().find_map(|at| at.strip_prefix(&line));
+    count.unwrap().parse().unwrap()
+}
+
+/// Three agents send; two have moved to the new key, and one was forgotten. Shadow-revoking the old key names it before
+/// anything breaks.
+#[tokio::test]
+async fn shadow_revoking_a_key_names_whoever_would_break_and_nobody_else() {
+    let gateway = Gateway::start_with(|config| {
+        config.store.usage_interval = INTERVAL;
+        config.listen.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
+    })
+    .await;
+    let org = gateway.org("acme").await;
+    let new = gateway.key(api_key(&org.id, "new")).await;
+    let old = &org.api_key;
+    let agents = [
+        ("datadog-agent/7.60.1", "192.0.2.1"),
+        ("fluent-bit/3.2", "192.0.2.2"),
+        ("datadog-agent/6.0.0 (forgotten)", "2001:db8::3"),
+    ];
+    let send = async |key: &KeyView, (agent, address): (&str, &str)| {
+        let reply = gateway
+            .send(agent_series(secret(key), agent, address))
+            .await;
+        assert_eq!(reply.status, 202, "nothing is refused");
+        gateway.record_of(&reply).await
+    };
+    for agent in agents {
+        let record = send(old, agent).await;
+        assert!(record.get("auth.shadow_revoked").is_none(), "{record}");
+    }
+    let before = use_once(&gateway, old, 3).await;
+    assert_eq!((before.sources.len(), &before.shadow), (3, &None));
+
+    let shadow = |shadowed| KeyChanges {
+        shadowed: Some(shadowed),
+        ..KeyChanges::default()
+    };
+    let shown = gateway.key(change(old, shadow(true))).await;
+    assert!(shown.shadow_revoked_at.is_some());
+    assert_eq!(use_of(&gateway, old).await.shadow.unwrap().requests, 0);
+    for agent in &agents[..2] {
+        let record = send(&new, *agent).await;
+        assert!(record.get("auth.shadow_revoked").is_none(), "{record}");
+    }
+    for _ in 0..2 {
+        let record = send(old, agents[2]).await;
+        assert_eq!(record["auth.shadow_revoked"], true);
+        assert_eq!(record["auth.decision"], "allowed");
+        assert_eq!(record["auth.key_id"], old.id.to_string());
+    }
+    // The report names the third alone; all three are remembered as sources.
+    let view = use_once(&gateway, old, 5).await;
+    let report = view.shadow.unwrap();
+    assert_eq!(report.requests, 2);
+    assert_eq!(Some(report.since), shown.shadow_revoked_at);
+    let [forgotten] = &report.sources[..] else {
+        panic!("{:?}", report.sources)
+    };
+    let named = (&*forgotten.user_agent, &*forgotten.address);
+    assert_eq!(named, agents[2]);
+    assert_eq!((forgotten.requests, forgotten.shadow_requests), (3, 2));
+    assert_eq!((view.sources.len(), &view.sources[0]), (3, forgotten));
+    assert_eq!(view.last_address.as_deref(), Some("2001:db8::3"));
+    assert_eq!((view.by_hour.len(), view.by_day.len()), (48, 90));
+    let sum = |buckets: &[keygate::control::BucketView]| -> u64 {
+        buckets.iter().map(|bucket| bucket.requests).sum()
+    };
+    assert_eq!((sum(&view.by_hour), sum(&view.by_day)), (5, 5));
+    assert_eq!(shadow_requests(&gateway, KeyKind::ApiKey).await, 2);
+    assert_eq!(shadow_requests(&gateway, KeyKind::ClientToken).await, 0);
+    let one = gateway
+        .key(Request::ShowKey {
+            kind: old.kind,
+            id: old.id.to_string(),
+        })
+        .await;
+    assert_eq!(
+        (one.sources.len(), one.last_used_from),
+        (3, view.last_address)
+    );
+    let listed = listed(&gateway.app.keys, KeyKind::ApiKey, old).await;
+    assert_eq!(
+        (listed.sources.len(), listed.last_used_from),
+        (0, Some("2001:db8::3".to_owned()))
+    );
+
+    // It moves: nothing new is counted, and revoking the old key breaks nobody.
+    for agent in agents {
+        let record = send(&new, agent).await;
+        assert!(record.get("auth.shadow_revoked").is_none(), "{record}");
+    }
+    use_once(&gateway, &new, 5).await;
+    let view = use_of(&gateway, old).await;
+    assert_eq!((view.uses, view.shadow.unwrap().requests), (5, 2));
+    assert_eq!(shadow_requests(&gateway, KeyKind::ApiKey).await, 2);
+
+    // Shadow-revoked anew, it begins from nothing.
+    gateway.key(change(old, shadow(false))).await;
+    assert!(use_of(&gateway, old).await.shadow.is_none());
+    let record = send(old, agents[0]).await;
+    assert!(record.get("auth.shadow_revoked").is_none(), "{record}");
+    gateway.key(change(old, shadow(true))).await;
+    send(old, agents[1]).await;
+    let report = use_once(&gateway, old, 7).await.shadow.unwrap();
+    let named: Vec<_> = report.sources.iter().map(|at| &*at.user_agent).collect();
+    assert_eq!((report.requests, &named[..]), (1, &[agents[1].0][..]));
+
+    // Revoked, it is refused, and what is refused is not marked.
+    gateway.perform(revoke(KeyKind::ApiKey, old)).await;
+    let refused = gateway
+        .send(agent_series(secret(old), "late", "192.0.2.9"))
+        .await;
+    assert_eq!(refused.status, 403);
+    let record = gateway.record_of(&refused).await;
+    assert!(record.get("auth.shadow_revoked").is_none(), "{record}");
+    assert_eq!(shadow_requests(&gateway, KeyKind::ApiKey).await, 3);
+}
+
+#[tokio::test]
+async fn of_a_pair_the_key_is_counted_that_is_shadow_revoked() {
+    let gateway = gateway(INTERVAL).await;
+    let org = gateway.org("acme").await;
+    let shadowed = KeyChanges {
+        shadowed: Some(true),
+        ..KeyChanges::default()
+    };
+    gateway.key(change(&org.application_key, shadowed)).await;
+    let reply = gateway
+        .send(users(&org, secret(&org.application_key)))
+        .await;
+    assert_eq!(reply.status, 200);
+    let record = gateway.record_of(&reply).await;
+    assert_eq!(record["auth.shadow_revoked"], true);
+    // The application key that comes along with what needs none is no reason for a mark.
+    let headers = [
+        ("DD-API-KEY", secret(&org.api_key)),
+        ("DD-APPLICATION-KEY", secret(&org.application_key)),
+    ];
+    let series = request("POST /api/v2/series", &headers, b"{}");
+    let reply = gateway.send(series).await;
+    let record = gateway.record_of(&reply).await;
+    assert!(record.get("auth.shadow_revoked").is_none(), "{record}");
+    let view = use_once(&gateway, &org.application_key, 1).await;
+    assert_eq!(view.shadow.unwrap().requests, 1);
+    let view = use_once(&gateway, &org.api_key, 2).await;
+    assert!(view.shadow.is_none());
+    assert_eq!(shadow_requests(&gateway, KeyKind::ApplicationKey).await, 1);
+    assert_eq!(shadow_requests(&gateway, KeyKind::ApiKey).await, 0);
+}
+
+#[tokio::test]
+async fn no_secret_is_kept_with_a_source_and_nothing_that_a_terminal_obeys() {
+    let gateway = gateway(INTERVAL).await;
+    let org = gateway.org("acme").await;
+    let key = secret(&org.api_key);
+    let agent = format!("evil \u{9b}2J \u{202e} {key} {}", "x".repeat(600));
+    let headers = [("DD-API-KEY", key), ("User-Agent", &agent)];
+    let series = request("POST /api/v2/series", &headers, b"{}");
+    assert_eq!(gateway.send(series).await.status, 202);
+    let view = use_once(&gateway, &org.api_key, 1).await;
+    let said = &view.sources[0].user_agent;
+    assert!(said.starts_with("evil \\u{"), "{said}");
+    assert!(said.len() <= 64 && said.bytes().all(|byte| matches!(byte, b' '..=b'~')));
+    assert!(!said.contains(&key[..8]), "{said}");
+}
+
+#[tokio::test]
+async fn the_use_of_an_org_has_every_key_the_unused_too_and_nobody_elses() {
+    let gateway = gateway(INTERVAL).await;
+    let (org, other) = (gateway.org("acme").await, gateway.org("other").await);
+    for _ in 0..3 {
+        gateway.send(series(secret(&org.api_key))).await;
+    }
+    gateway.send(series(secret(&other.api_key))).await;
+    use_once(&gateway, &org.api_key, 3).await;
+    use_once(&gateway, &other.api_key, 1).await;
+    let show = Request::ShowOrgUse {
+        org: org.id.clone(),
+    };
+    let Response::OrgUse(view) = gateway.perform(show).await else {
+        panic!("not the use of an org")
+    };
+    assert_eq!((&view.org.name, view.more), (&org.name, 0));
+    let told: Vec<_> = view
+        .keys
+        .iter()
+        .map(|of_key| (of_key.key.id, of_key.last_24_hours, of_key.last_30_days))
+        .collect();
+    assert_eq!(told[0], (org.api_key.id, 3, 3));
+    assert_eq!(
+        view.keys[0].key.last_used_from.as_deref(),
+        Some("127.0.0.1")
+    );
+    assert_eq!(told.len(), 3);
+    for unused in [&org.application_key, &org.client_token] {
+        assert!(told[1..].contains(&(unused.id, 0, 0)), "{told:?}");
+    }
+}
+
+/// Seeing who uses a key takes what seeing the key takes: a role, a scope, and that it is of one's own org.
+#[tokio::test]
+async fn who_may_see_a_key_may_see_who_uses_it_and_nobody_else() {
+    let gateway = gateway(INTERVAL).await;
+    let (org, other) = (gateway.org("acme").await, gateway.org("other").await);
+    let colleague = Request::CreateUser {
+        org: org.id.clone(),
+        email: "bob@acme.example".to_owned(),
+        name: None,
+        title: None,
+        role: Role::ReadOnly,
+    };
+    let Response::User(colleague) = gateway.perform(colleague).await else {
+        panic!("not a user")
+    };
+    let member = |user: &str, scopes: Option<&[&str]>| {
+        let scopes = scopes.map(|scopes| scopes.iter().map(|scope| (*scope).into()).collect());
+        Caller::member(user.parse().unwrap(), scopes, Via::Api)
+    };
+    let (admin, colleague) = (
+        member(&org.user, None),
+        member(&colleague.id.to_string(), None),
+    );
+    let scoped = member(&org.user, Some(&["client_tokens_read"]));
+    let nothing = member(&org.user, Some(&["audit_logs_read"]));
+    let show = |key: &KeyView| Request::ShowKeyUse {
+        kind: key.kind,
+        id: key.id.to_string(),
+    };
+    let ask = async |caller: &Caller, request| {
+        let asked = gateway.app.keys.perform(caller, request).await;
+        asked.map(|performed| performed.response)
+    };
+    for (caller, key, may) in [
+        (&admin, &org.api_key, true),
+        (&admin, &org.application_key, true),
+        (&colleague, &org.api_key, true),
+        (&colleague, &org.application_key, false),
+        (&scoped, &org.client_token, true),
+        (&scoped, &org.api_key, false),
+        (&admin, &other.api_key, false),
+        (&admin, &other.application_key, false),
+    ] {
+        let answer = ask(caller, show(key)).await;
+        assert_eq!(answer.is_ok(), may, "{:?} {}", caller.by, key.name);
+    }
+    let totals = |org: &Org| Request::ShowOrgUse {
+        org: org.id.clone(),
+    };
+    for (caller, count) in [(&admin, 3), (&colleague, 2), (&scoped, 1)] {
+        let Response::OrgUse(view) = ask(caller, totals(&org)).await.unwrap() else {
+            panic!("not the use of an org")
+        };
+        assert_eq!(view.keys.len(), count, "{:?}", caller.by);
+        assert!(ask(caller, totals(&other)).await.is_err());
+    }
+    assert!(ask(&nothing, totals(&org)).await.is_err());
 }

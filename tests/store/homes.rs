@@ -65,7 +65,7 @@ kept! {
     session(partition: Partition, hash: [u8; 32]) -> Result<Option<Session>, StoreError>;
     forget_expired() -> Result<usize, StoreError>;
     log_store(action: Action, note: &str, by: &By) -> Result<Done<()>, StoreError>;
-    begin_logs() -> Result<(), StoreError>;
+    begin_log(partition: Partition) -> Result<(), StoreError>;
     log_before(partition: Partition, number: Option<u64>, most: usize) -> Result<Vec<Entry>, StoreError>;
     verify_log(earlier: &[HeadView]) -> Result<LogFindings, StoreError>;
     org(id: OrgId) -> Result<Option<Org>, StoreError>;

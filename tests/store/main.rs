@@ -12,6 +12,7 @@ mod redis_intruder;
 mod redis_junk;
 mod redis_lost;
 mod redis_only;
+mod usage_detail;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -137,6 +138,17 @@ fn user(store: &dyn Kept, org: &Org, handle: &str) -> User {
         )
         .unwrap()
         .value
+}
+
+/// One more admin, as an org keeps one.
+fn admin(org: &Org) -> NewUser {
+    NewUser {
+        org: org.id,
+        handle: name("admin@acme.example"),
+        name: None,
+        title: None,
+        role: Role::Admin,
+    }
 }
 
 #[track_caller]
@@ -514,17 +526,17 @@ fn uses_add_up_and_the_last_one_counts_in_whatever_order_they_come(home: &dyn Ho
         issued.key.id
     });
     let [used, other] = ids;
-    let uses = |at, count| Use {
-        last_used: Timestamp(at),
-        count,
-    };
+    let uses = |at, count| Use::times(Timestamp(at), count);
     assert_eq!(store.usage_of(&ids).unwrap(), [None, None]);
     let first = [(used, uses(1_800_000_000_000, 3)), (other, uses(7, 1))];
     store.flush_usage(&first).unwrap();
     // A node whose clock is behind, or that could not write for a while.
     let late = [(used, uses(1_700_000_000_000, u64::from(u32::MAX)))];
     store.flush_usage(&late).unwrap();
-    let sum = uses(1_800_000_000_000, u64::from(u32::MAX) + 3);
+    let mut sum = uses(1_800_000_000_000, 3);
+    sum.add(uses(1_700_000_000_000, u64::from(u32::MAX)));
+    assert_eq!(sum.last_used, Timestamp(1_800_000_000_000));
+    assert_eq!(sum.count, u64::from(u32::MAX) + 3);
     let held = store.usage_of(&[other, used, other]).unwrap();
     assert_eq!(held, [Some(uses(7, 1)), Some(sum), Some(uses(7, 1))]);
     assert_eq!(store.usage_of(&[]).unwrap(), []);
@@ -883,6 +895,12 @@ fn the_commands_make_show_and_revoke_keys() {
     let key = run_json(dir, &scoped, "");
     assert_eq!(key["scopes"], serde_json::json!(["metrics_read"]));
     assert_eq!(key["expires_at"], "2999-01-01T00:00:00.000Z");
+    let last = run(dir, &["users", "disable", "ann@acme.example"], "");
+    let refused = "keygate: an org keeps at least one active admin: make somebody else one first\n";
+    assert_eq!(last, (1, String::new(), refused.to_owned()));
+    let another = ["--email", "bob@acme.example", "--role", "admin"];
+    let another = [&["users", "create", "--org", "acme"][..], &another].concat();
+    run_json(dir, &another, "");
     run_json(dir, &["users", "disable", "ann@acme.example"], "");
     let listed = run_json(dir, &["apps", "list", "--owner", "ann@acme.example"], "");
     for key in listed.as_array().unwrap() {

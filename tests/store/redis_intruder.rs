@@ -170,15 +170,12 @@ fn of_what_is_too_long_no_more_is_read_than_shows_that_it_is() {
         .collect();
     assert_eq!(heard, [report]);
 
-    let used = Use {
-        last_used: Timestamp(5),
-        count: 1,
-    };
+    let used = Use::times(Timestamp(5), 1);
     let id = issued.key.id;
     for junk in [&b"\xff\xff"[..], &[b'9'; 1 << 20]] {
         set(&home, &key(&home, at, "usage"), &id.bytes(), junk);
         assert_eq!(store.usage_of(&[id]).unwrap(), [None]);
-        store.flush_usage(&[(id, used)]).unwrap();
-        assert_eq!(store.usage_of(&[id]).unwrap(), [Some(used)]);
+        store.flush_usage(&[(id, used.clone())]).unwrap();
+        assert_eq!(store.usage_of(&[id]).unwrap(), [Some(used.clone())]);
     }
 }

@@ -365,11 +365,8 @@ fn a_server_that_wants_a_password_is_asked_with_it_and_its_refusals_show_none() 
     let mut prober = Prober::open(&store, &plan).unwrap();
     prober.report(&super::redis_only::report(1)).unwrap();
     let key = store.keys_of(org.id).unwrap().pop().unwrap().id;
-    let used = keygate::keys::usage::Use {
-        last_used: keygate::keys::Timestamp(1),
-        count: 1,
-    };
-    store.flush_usage(&[(key, used)]).unwrap();
+    let used = keygate::keys::usage::Use::times(keygate::keys::Timestamp(1), 1);
+    store.flush_usage(&[(key, used.clone())]).unwrap();
     assert_eq!(store.usage_of(&[key]).unwrap(), [Some(used)]);
     let key = keygate::keys::Record::Key(store.key(key).unwrap().unwrap());
     store.write_back(&[key]).unwrap();

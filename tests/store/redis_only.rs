@@ -42,6 +42,7 @@ fn dump(home: &InRedis) -> BTreeMap<Vec<u8>, Vec<redis::Value>> {
                 .map(|all| vec![all])
                 .unwrap(),
             "string" => vec![client.get(key).unwrap()],
+            "list" => client.lrange(key, 0, -1).unwrap(),
             other => panic!("a {other}"),
         }
     };
@@ -557,6 +558,10 @@ fn every_change_comes_once_in_order_and_says_which_it_follows() {
         .unwrap()
         .value;
     let partition = made.org.id.partition();
+    // An org keeps an admin.
+    store
+        .create_user(super::admin(&made.org), &By::operator())
+        .unwrap();
     store
         .update_user(made.user.id, disabled(true), &By::operator())
         .unwrap();
@@ -568,7 +573,7 @@ fn every_change_comes_once_in_order_and_says_which_it_follows() {
     refusal(store.create_key(application_key(made.user.id, "late"), &By::operator()));
 
     let entries = feed.read(&positions, Duration::ZERO).unwrap();
-    assert_eq!(entries.len(), 7);
+    assert_eq!(entries.len(), 8);
     for Entry {
         partition,
         revision,
@@ -585,7 +590,7 @@ fn every_change_comes_once_in_order_and_says_which_it_follows() {
     }
     let tail = feed.tail(partition).unwrap();
     assert_eq!(tail.last, positions[partition.index()]);
-    assert_eq!(tail.count, 4);
+    assert_eq!(tail.count, 5);
 
     // One who waits is told at once, and one who waits in vain is told so.
     let before = Instant::now();
@@ -748,10 +753,7 @@ fn uses_are_added_up() {
         .create_org(name("other"), &By::operator())
         .unwrap()
         .value;
-    let used = |last_used, count| Use {
-        last_used: Timestamp(last_used),
-        count,
-    };
+    let used = |last_used, count| Use::times(Timestamp(last_used), count);
     let now = 1_790_000_000_123;
     store.flush_usage(&[(first.key.id, used(now, 3))]).unwrap();
     store
@@ -762,7 +764,8 @@ fn uses_are_added_up() {
         store
             .usage_of(&[other.key.id, unused, first.key.id])
             .unwrap(),
-        [Some(used(7, 1)), None, Some(used(now, 7))]
+        [Some(used(7, 1)), None, Some(used(now, 7))],
+        "both of one hour"
     );
 }
 
@@ -1084,14 +1087,16 @@ fn a_commit_that_may_not_be_made_says_why_and_writes_nothing() {
     let identity = store.identity().to_string();
     let mut commit = |identity: &str, last: &str, deadline: &str, revision: &str| {
         let mut call = script.prepare_invoke();
-        for rest in ["meta", "digest", "changes", "r:0"] {
+        for rest in ["meta", "digest", "changes", "audit", "papers", "r:0"] {
             call.key(home.key(5, rest));
         }
         call.arg(identity).arg(last).arg(last).arg(0).arg(0);
         call.arg(1_000).arg(deadline);
         call.arg(1).arg(revision).arg(format!("sealed {revision}"));
-        call.arg(1).arg(4).arg("field").arg("").arg("sealed");
+        call.arg(1).arg(6).arg("field").arg("").arg("sealed");
         call.arg(7).arg(&b"12345678"[..]);
+        // Neither papers nor entries of the log.
+        call.arg(0).arg(0).arg(0);
         let before = dump(&home);
         let said: Vec<String> = call.invoke(&mut client).unwrap();
         let is_first = !before.contains_key(home.key(5, "changes").as_bytes());

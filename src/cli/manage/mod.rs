@@ -1,20 +1,25 @@
 //! The commands that manage orgs, users and keys: their options, and what is read from standard input. The requests
 //! that they become are in `requests`.
 
+mod key_requests;
+mod keys;
 mod requests;
 
 use std::io::Read as _;
 use std::process::ExitCode;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use ipnet::IpNet;
 use zeroize::{Zeroize as _, Zeroizing};
 
+pub(in crate::cli) use self::keys::{Apps, Keys, Tokens};
 use crate::cli::connect::{At, perform};
 use crate::cli::show::show;
+use crate::cli::show_people::show_offboarding;
 use crate::cli::{EXIT_USAGE, complain};
-use crate::control::{Request, SecretText};
+use crate::control::{Request, Response, SecretText};
 use crate::keys::Timestamp;
+use crate::keys::audit::AuditId;
 use crate::keys::secret::SECRET_BYTES_MAX;
 
 /// `init`
@@ -55,6 +60,8 @@ enum OrgsAction {
     },
     /// Enable an org again
     Enable { org: String },
+    /// Show how often the keys of an org were used of late, the most used first
+    Usage { org: String },
 }
 
 /// `users`
@@ -102,6 +109,47 @@ enum UsersAction {
     },
     /// Enable a user again; revoked keys stay revoked
     Enable { user: String },
+    /// Change a user; what is not given stays
+    #[command(group = any_of(&["name", "email", "role", "title"]))]
+    Update {
+        user: String,
+        #[command(flatten)]
+        changes: ChangedUser,
+        /// The job title; blank is none
+        #[arg(long)]
+        title: Option<String>,
+    },
+    /// Make a one-time link with which the user sets a password and signs in to the pages; it is shown this once
+    #[command(visible_alias = "invite")]
+    Link { user: String },
+    /// Show a one-time link that was made, by its entry of the audit log; what opens it is not shown again
+    Invitation {
+        #[arg(value_name = "AUDIT_ID")]
+        id: AuditId,
+    },
+    /// Off-board a leaver: show what ends with them and what they knew and is left to rotate, and with --yes disable them
+    Offboard {
+        user: String,
+        /// Do it: disable the user, and revoke all their application keys for good
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        wait: Wait,
+    },
+}
+
+/// What is to be different about a user or service account.
+#[derive(Args)]
+struct ChangedUser {
+    /// The name shown to people
+    #[arg(long)]
+    name: Option<String>,
+    /// The e-mail address
+    #[arg(long)]
+    email: Option<String>,
+    /// What they may do to keys
+    #[arg(long, value_enum)]
+    role: Option<RoleName>,
 }
 
 /// Whether to wait for the nodes.
@@ -176,139 +224,22 @@ enum ServiceAccountsAction {
         #[arg(long)]
         org: String,
     },
-}
-
-/// `keys`
-#[derive(Args)]
-pub(in crate::cli) struct Keys {
-    #[command(flatten)]
-    at: At,
-    #[command(subcommand)]
-    action: KeysAction,
-}
-
-#[derive(Subcommand)]
-enum KeysAction {
-    /// Make an API key; its secret is shown this once
-    Create(NewApiKey),
-    /// Add an API key issued elsewhere, its secret read from standard input
-    Import(NewApiKey),
-    /// List the API keys of an org
-    List {
-        /// The org, by id or name
-        #[arg(long)]
-        org: String,
-    },
-    /// Show an API key
-    Show { id: String },
-    /// Revoke an API key for good
-    Revoke {
-        id: String,
+    /// Show a service account, given by id or name
+    Show { account: String },
+    /// Disable a service account, and revoke all its application keys for good
+    Disable {
+        account: String,
         #[command(flatten)]
         wait: Wait,
     },
-}
-
-#[derive(Args)]
-struct NewApiKey {
-    /// The org, by id or name
-    #[arg(long)]
-    org: String,
-    /// Its name, unique among the org's API keys
-    #[arg(long)]
-    name: String,
-    /// Refuse it from this time on (RFC 3339)
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    expires_at: Option<Timestamp>,
-    /// Accept it from these client addresses only (may be given again)
-    #[arg(long = "allow-address", value_name = "CIDR", value_parser = network)]
-    allowed_addresses: Vec<IpNet>,
-}
-
-/// `apps`
-#[derive(Args)]
-pub(in crate::cli) struct Apps {
-    #[command(flatten)]
-    at: At,
-    #[command(subcommand)]
-    action: AppsAction,
-}
-
-#[derive(Subcommand)]
-enum AppsAction {
-    /// Make an application key; its secret is shown this once
-    Create {
-        /// Whose it is: a user or service account, by id, e-mail address or name
-        #[arg(long, value_name = "USER")]
-        owner: String,
-        /// Its name, unique among the owner's application keys
-        #[arg(long)]
-        name: String,
-        /// What it may be used for (may be given again) [default: all that the owner may]
-        #[arg(long = "scope", value_name = "SCOPE")]
-        scopes: Vec<String>,
-        /// Refuse it from this time on (RFC 3339)
-        #[arg(long, value_name = "TIME", value_parser = time)]
-        expires_at: Option<Timestamp>,
-    },
-    /// List the application keys of an org or of a user
-    List {
-        /// The org, by id or name
-        #[arg(long, required_unless_present = "owner", conflicts_with = "owner")]
-        org: Option<String>,
-        /// The user, by id, e-mail address or name
-        #[arg(long, value_name = "USER")]
-        owner: Option<String>,
-    },
-    /// Show an application key
-    Show { id: String },
-    /// Revoke an application key for good
-    Revoke {
-        id: String,
+    /// Enable a service account again; revoked keys stay revoked
+    Enable { account: String },
+    /// Change a service account; what is not given stays
+    #[command(group = any_of(&["name", "email", "role"]))]
+    Update {
+        account: String,
         #[command(flatten)]
-        wait: Wait,
-    },
-}
-
-/// `tokens`
-#[derive(Args)]
-pub(in crate::cli) struct Tokens {
-    #[command(flatten)]
-    at: At,
-    #[command(subcommand)]
-    action: TokensAction,
-}
-
-#[derive(Subcommand)]
-enum TokensAction {
-    /// Make a client token
-    Create {
-        /// The org, by id or name
-        #[arg(long)]
-        org: String,
-        /// Its name, unique among the org's client tokens
-        #[arg(long)]
-        name: String,
-        /// Accept it from pages of these origins only (may be given again)
-        #[arg(long = "allow-origin", value_name = "ORIGIN")]
-        allowed_origins: Vec<String>,
-        /// Refuse it from this time on (RFC 3339)
-        #[arg(long, value_name = "TIME", value_parser = time)]
-        expires_at: Option<Timestamp>,
-    },
-    /// List the client tokens of an org
-    List {
-        /// The org, by id or name
-        #[arg(long)]
-        org: String,
-    },
-    /// Show a client token
-    Show { id: String },
-    /// Revoke a client token for good
-    Revoke {
-        id: String,
-        #[command(flatten)]
-        wait: Wait,
+        changes: ChangedUser,
     },
 }
 
@@ -323,6 +254,7 @@ pub(in crate::cli) struct WhoamiArgs {
 enum Task {
     Do(Request),
     WithSecret(Box<dyn FnOnce(SecretText) -> Request>),
+    Offboard { user: String, yes: bool, wait: Wait },
 }
 
 /// A management command: where, and what.
@@ -339,9 +271,33 @@ pub(in crate::cli) fn run(command: Managed) -> ExitCode {
             Ok(secret) => request(secret),
             Err(sentence) => return complain(&sentence, EXIT_USAGE),
         },
+        Task::Offboard { user, yes, wait } => return offboard(&command.at, user, yes, wait),
     };
     match perform(&command.at, request) {
         Ok(response) => show(&response, command.at.output),
+        Err((sentence, code)) => complain(&sentence, code),
+    }
+}
+
+/// Shows what ends with a user and what is left to rotate; and ends it, if that is wanted.
+fn offboard(at: &At, user: String, yes: bool, wait: Wait) -> ExitCode {
+    let leaving = Request::ShowOffboarding { user: user.clone() };
+    let leaving = match perform(at, leaving) {
+        Ok(Response::Offboarding(leaving)) => leaving,
+        Ok(_) => return complain("this is not what was asked for", 1),
+        Err((sentence, code)) => return complain(&sentence, code),
+    };
+    if !yes {
+        return show_offboarding(&leaving, None, at.output);
+    }
+    // By its id: what the name names may be another one by now.
+    let user = leaving.user.id.to_string();
+    let disable = Request::SetUserDisabled {
+        user,
+        disabled: true,
+    };
+    match perform(at, wait.after(disable)) {
+        Ok(done) => show_offboarding(&leaving, Some(&done), at.output),
         Err((sentence, code)) => complain(&sentence, code),
     }
 }
@@ -375,10 +331,32 @@ fn read_secret() -> Result<SecretText, String> {
     }
 }
 
-fn time(text: &str) -> Result<Timestamp, String> {
+pub(in crate::cli) fn time(text: &str) -> Result<Timestamp, String> {
     text.parse::<jiff::Timestamp>()
         .map(|time| Timestamp(time.as_millisecond()))
         .map_err(|_| "a time is written as in 2030-12-31T23:59:59Z".to_owned())
+}
+
+/// An update changes something.
+fn any_of(changes: &[&'static str]) -> ArgGroup {
+    let changes: Vec<clap::Id> = changes.iter().map(|name| clap::Id::from(*name)).collect();
+    let group = ArgGroup::new("changes").args(changes);
+    group.required(true).multiple(true)
+}
+
+/// How long: a number with a unit.
+fn duration_ms(text: &str) -> Result<i64, String> {
+    let units = [
+        ("s", 1_000),
+        ("m", 60_000),
+        ("h", 3_600_000),
+        ("d", 86_400_000),
+    ];
+    let found = units.iter().find_map(|(unit, each)| {
+        let number: i64 = text.strip_suffix(unit)?.parse().ok()?;
+        number.checked_mul(*each).filter(|ms| *ms > 0)
+    });
+    found.ok_or_else(|| "a duration is written as in 90s, 30m, 24h or 7d".to_owned())
 }
 
 /// A network, or one address as the network of itself.

@@ -1,11 +1,8 @@
-//! The requests to the key operations that the commands become. It performs none.
+//! The requests that the commands about orgs and users become. It performs none.
 
-use super::{
-    AppsAction, KeysAction, NewApiKey, OrgsAction, RoleName, ServiceAccountsAction, Task,
-    TokensAction, UsersAction,
-};
-use crate::control::{Request, SecretText};
-use crate::keys::{KeyKind, Labels, Role, UserKind};
+use super::{ChangedUser, OrgsAction, RoleName, ServiceAccountsAction, Task, UsersAction};
+use crate::control::{Request, UserChanges};
+use crate::keys::{Role, UserKind};
 
 impl From<OrgsAction> for Task {
     fn from(action: OrgsAction) -> Self {
@@ -21,6 +18,7 @@ impl From<OrgsAction> for Task {
                 org,
                 disabled: false,
             },
+            OrgsAction::Usage { org } => Request::ShowOrgUse { org },
         })
     }
 }
@@ -54,6 +52,16 @@ impl From<UsersAction> for Task {
                 user,
                 disabled: false,
             },
+            UsersAction::Update {
+                user,
+                changes,
+                title,
+            } => changes.request(user, title),
+            UsersAction::Link { user } => Request::MakeLink { user },
+            UsersAction::Invitation { id } => Request::ShowInvitation { id },
+            UsersAction::Offboard { user, yes, wait } => {
+                return Self::Offboard { user, yes, wait };
+            }
         })
     }
 }
@@ -76,20 +84,19 @@ impl From<ServiceAccountsAction> for Task {
                 org,
                 kind: UserKind::ServiceAccount,
             },
+            ServiceAccountsAction::Show { account } => Request::ShowUser { user: account },
+            ServiceAccountsAction::Disable { account, wait } => {
+                wait.after(Request::SetUserDisabled {
+                    user: account,
+                    disabled: true,
+                })
+            }
+            ServiceAccountsAction::Enable { account } => Request::SetUserDisabled {
+                user: account,
+                disabled: false,
+            },
+            ServiceAccountsAction::Update { account, changes } => changes.request(account, None),
         })
-    }
-}
-
-impl NewApiKey {
-    fn request(self, secret: Option<SecretText>) -> Request {
-        Request::CreateApiKey {
-            org: self.org,
-            name: self.name,
-            expires_at: self.expires_at,
-            allowed_addresses: self.allowed_addresses,
-            secret,
-            labels: Labels::default(),
-        }
     }
 }
 
@@ -103,68 +110,17 @@ impl From<RoleName> for Role {
     }
 }
 
-impl From<KeysAction> for Task {
-    fn from(action: KeysAction) -> Self {
-        let kind = KeyKind::ApiKey;
-        Self::Do(match action {
-            KeysAction::Create(new) => new.request(None),
-            KeysAction::Import(new) => {
-                return Self::WithSecret(Box::new(|secret| new.request(Some(secret))));
-            }
-            KeysAction::List { org } => Request::ListKeys { kind, org },
-            KeysAction::Show { id } => Request::ShowKey { kind, id },
-            KeysAction::Revoke { id, wait } => wait.after(Request::RevokeKey { kind, id }),
-        })
-    }
-}
-
-impl From<AppsAction> for Task {
-    fn from(action: AppsAction) -> Self {
-        let kind = KeyKind::ApplicationKey;
-        Self::Do(match action {
-            AppsAction::Create {
-                owner,
-                name,
-                scopes,
-                expires_at,
-            } => Request::CreateApplicationKey {
-                owner,
-                name,
-                expires_at,
-                scopes,
+impl ChangedUser {
+    fn request(self, user: String, title: Option<String>) -> Request {
+        Request::UpdateUser {
+            user,
+            change: UserChanges {
+                name: self.name,
+                email: self.email,
+                title,
+                role: self.role.map(Into::into),
+                disabled: None,
             },
-            AppsAction::List {
-                owner: Some(owner), ..
-            } => Request::ListKeysOfOwner { owner },
-            // The parser demands one of the two.
-            AppsAction::List { org, owner: None } => Request::ListKeys {
-                kind,
-                org: org.unwrap_or_default(),
-            },
-            AppsAction::Show { id } => Request::ShowKey { kind, id },
-            AppsAction::Revoke { id, wait } => wait.after(Request::RevokeKey { kind, id }),
-        })
-    }
-}
-
-impl From<TokensAction> for Task {
-    fn from(action: TokensAction) -> Self {
-        let kind = KeyKind::ClientToken;
-        Self::Do(match action {
-            TokensAction::Create {
-                org,
-                name,
-                allowed_origins,
-                expires_at,
-            } => Request::CreateClientToken {
-                org,
-                name,
-                expires_at,
-                allowed_origins,
-            },
-            TokensAction::List { org } => Request::ListKeys { kind, org },
-            TokensAction::Show { id } => Request::ShowKey { kind, id },
-            TokensAction::Revoke { id, wait } => wait.after(Request::RevokeKey { kind, id }),
-        })
+        }
     }
 }

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use crate::control::ServiceError;
 use crate::keys::audit::AuditId;
+use crate::keys::refusal::Sort;
 use crate::keys::rules::{self, Refusal};
 use crate::store::StoreError;
 
@@ -151,42 +152,17 @@ impl From<Refusal> for Failure {
             }
             Refusal::AlreadyRevoked { kind } => return Self::not_found(rules::of(*kind).label),
             Refusal::SignInFailed => return Self::forbidden(),
-            Refusal::NotPermitted { .. }
-            | Refusal::ScopeMissing { .. }
-            | Refusal::ScopesWiden
-            | Refusal::OperatorOnly => StatusCode::FORBIDDEN,
             // Clients know a user that is there already by this status (WIRE 4).
             Refusal::NameTaken { what: "user", .. } => StatusCode::CONFLICT,
             Refusal::OnceReused => StatusCode::UNPROCESSABLE_ENTITY,
-            Refusal::TooManyAttempts { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Refusal::NameBlank
-            | Refusal::NameTooLong
-            | Refusal::NameHasControlCharacter
-            | Refusal::NameTaken { .. }
-            | Refusal::TooMany { .. }
-            | Refusal::TooFew { .. }
-            | Refusal::OwnerDisabled
-            | Refusal::OrgDisabled
-            | Refusal::SecretKnown
-            | Refusal::SecretMalformed
-            | Refusal::OriginMalformed
-            | Refusal::ExpiryPast
-            | Refusal::LastAdmin
-            | Refusal::ScopeMalformed
-            | Refusal::TooManyScopes
-            | Refusal::EmailMalformed
-            | Refusal::PasswordTooShort { .. }
-            | Refusal::PasswordTooLong { .. }
-            | Refusal::LinkSpent
-            | Refusal::NoPerson
-            | Refusal::NoServiceAccount
-            | Refusal::Ambiguous { .. }
-            | Refusal::NotOfKind { .. }
-            | Refusal::BodyMalformed { .. }
-            | Refusal::ParameterMalformed { .. }
-            | Refusal::BodyOfAnother { .. }
-            | Refusal::OwnerStays
-            | Refusal::RoleUnknown => StatusCode::BAD_REQUEST,
+            other => match other.sort() {
+                Sort::Missing => StatusCode::NOT_FOUND,
+                Sort::NotAllowed => StatusCode::FORBIDDEN,
+                Sort::TooOften => StatusCode::TOO_MANY_REQUESTS,
+                Sort::Taken | Sort::Standing | Sort::Malformed | Sort::Spent => {
+                    StatusCode::BAD_REQUEST
+                }
+            },
         };
         Self::new(status, refusal.to_string())
     }

@@ -33,7 +33,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use self::answers::Failure;
 use self::auth::X_REQUEST_ID;
-use super::desk::Desk;
+use crate::control::desk::Desk;
 use crate::keys::rules;
 
 /// What every handler is given.

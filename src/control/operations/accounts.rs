@@ -147,7 +147,7 @@ impl Performing<'_> {
         let uses = self.store.usage_of(&ids)?;
         let mut views = Vec::new();
         for (key, uses) in keys.iter().zip(uses) {
-            let view = self.view(key, uses)?;
+            let view = self.view(key, uses.as_ref())?;
             if view.status == KeyStatus::Active {
                 views.push(view);
             }

@@ -4,22 +4,61 @@ use ipnet::IpNet;
 use zeroize::Zeroizing;
 
 use super::Performing;
+use super::usage::AT_ONCE;
+use crate::control::views::Names;
 use crate::control::{KeyChanges, KeyView, Response, SecretText, ServiceError, Whoami};
 use crate::keys::permissions::Permission;
 use crate::keys::rules::{self, Origin, Refusal};
 use crate::keys::usage::Use;
 use crate::keys::{
-    Key, KeyId, KeyKind, Labels, OrgId, Record, Secret, Timestamp, User, UserId, UserKind,
+    Actor, Key, KeyId, KeyKind, Labels, OrgId, Record, Secret, Timestamp, User, UserId, UserKind,
 };
 use crate::store::{KeyChange, NewKey, NewKeyOf, Rotation, StoreError};
 
 /// What is done to a key, as far as it decides what that takes.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Touch {
+pub(in crate::control) enum Touch {
     See,
     Make,
     Change,
     Revoke,
+}
+
+/// Whose an application key is, as far as it decides what that takes. Other keys are nobody's.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in crate::control) enum Whose {
+    /// The caller's own.
+    Own,
+    /// A service account's.
+    Account,
+    /// Somebody else's.
+    Other,
+}
+
+/// The permission that it takes. Nobody's permission lets anybody make a key for somebody else: that is `None`, and takes
+/// somebody at the machine itself.
+pub(in crate::control) const fn takes(
+    kind: KeyKind,
+    whose: Whose,
+    touch: Touch,
+) -> Option<Permission> {
+    Some(match (kind, whose, touch) {
+        (KeyKind::ApiKey, _, Touch::See) => Permission::ApiKeysRead,
+        (KeyKind::ApiKey, _, Touch::Make | Touch::Change) => Permission::ApiKeysWrite,
+        (KeyKind::ApiKey, _, Touch::Revoke) => Permission::ApiKeysDelete,
+        (KeyKind::ClientToken, _, Touch::See) => Permission::ClientTokensRead,
+        (KeyKind::ClientToken, _, Touch::Make | Touch::Change | Touch::Revoke) => {
+            Permission::ClientTokensWrite
+        }
+        (KeyKind::ApplicationKey, Whose::Own, _) => Permission::UserAppKeys,
+        (KeyKind::ApplicationKey, Whose::Account, _) => Permission::ServiceAccountWrite,
+        (KeyKind::ApplicationKey, Whose::Other, Touch::See) => Permission::OrgAppKeysRead,
+        // A key is made by whoever its requests are attributed to.
+        (KeyKind::ApplicationKey, Whose::Other, Touch::Make) => return None,
+        (KeyKind::ApplicationKey, Whose::Other, Touch::Change | Touch::Revoke) => {
+            Permission::OrgAppKeysWrite
+        }
+    })
 }
 
 impl Performing<'_> {
@@ -30,23 +69,19 @@ impl Performing<'_> {
         owner: Option<&User>,
         touch: Touch,
     ) -> Result<(), ServiceError> {
-        let own = owner.is_some_and(|owner| self.standing.user() == Some(owner.id));
-        let account = owner.is_some_and(|owner| owner.kind == UserKind::ServiceAccount);
-        self.need(match (kind, touch) {
-            (KeyKind::ApiKey, Touch::See) => Permission::ApiKeysRead,
-            (KeyKind::ApiKey, Touch::Make | Touch::Change) => Permission::ApiKeysWrite,
-            (KeyKind::ApiKey, Touch::Revoke) => Permission::ApiKeysDelete,
-            (KeyKind::ClientToken, Touch::See) => Permission::ClientTokensRead,
-            (KeyKind::ClientToken, _) => Permission::ClientTokensWrite,
-            (KeyKind::ApplicationKey, _) if own => Permission::UserAppKeys,
-            (KeyKind::ApplicationKey, _) if account => Permission::ServiceAccountWrite,
-            (KeyKind::ApplicationKey, Touch::See) => Permission::OrgAppKeysRead,
+        let whose = match owner {
+            Some(owner) if self.standing.user() == Some(owner.id) => Whose::Own,
+            Some(owner) if owner.kind == UserKind::ServiceAccount => Whose::Account,
+            _ => Whose::Other,
+        };
+        match takes(kind, whose, touch) {
+            Some(permission) => self.need(permission),
             // A key is made by whoever its requests are attributed to.
-            (KeyKind::ApplicationKey, Touch::Make) => {
-                return Ok(self.standing.need_operator()?);
-            }
-            (KeyKind::ApplicationKey, _) => Permission::OrgAppKeysWrite,
-        })
+            None => self
+                .standing
+                .need_operator()
+                .map_err(|_| Refusal::OwnerOnly.into()),
+        }
     }
 
     pub(super) fn create_api_key(
@@ -145,7 +180,7 @@ impl Performing<'_> {
     pub(super) fn show_key(&self, kind: KeyKind, id: &str) -> Result<Response, ServiceError> {
         let key = self.key(kind, id)?;
         self.may_touch(kind, self.owner(&key)?.as_ref(), Touch::See)?;
-        Ok(Response::Key(self.view(&key, self.uses(&key)?)?))
+        Ok(Response::Key(self.view_alone(&key)?))
     }
 
     pub(super) fn update_key(
@@ -197,7 +232,7 @@ impl Performing<'_> {
         let done = self.store.update_key(key.id, change, &self.caller.by)?;
         let key = self.noted(done);
         self.traces.changed = Some((key.id.partition(), key.revision));
-        Ok(Response::Key(self.view(&key, self.uses(&key)?)?))
+        Ok(Response::Key(self.view_alone(&key)?))
     }
 
     pub(super) fn rotate_key(
@@ -233,7 +268,7 @@ impl Performing<'_> {
         self.traces.changed = Some((old.id.partition(), old.revision));
         let new = issued.key.clone();
         Ok(Response::Rotated {
-            old: Box::new(self.view(&old, self.uses(&old)?)?),
+            old: Box::new(self.view_alone(&old)?),
             new: Box::new(self.view(&new, None)?.with_secret_of(issued)),
         })
     }
@@ -244,7 +279,9 @@ impl Performing<'_> {
         // Before: once the key is revoked, nothing that cannot be read may make it look as if it were not.
         let uses = self.uses(&key)?;
         let key = self.revoke(key.id)?;
-        Ok(Response::Key(self.view(&key, uses)?))
+        let view = self.view(&key, uses.as_ref())?;
+        let view = view.with_sources(uses.as_ref());
+        Ok(Response::Key(view))
     }
 
     /// Revokes a key. Whoever waits for the nodes may do so again, for a key that is revoked already.
@@ -286,7 +323,7 @@ impl Performing<'_> {
         let org = self.store.org(key.org)?;
         let owner = self.owner(&key)?;
         let uses = self.uses(&key)?;
-        let whoami = Whoami::of(&key, uses, org.as_ref(), owner.as_ref());
+        let whoami = Whoami::of(&key, uses.as_ref(), org.as_ref(), owner.as_ref());
         Ok(Response::Whoami(Box::new(whoami)))
     }
 
@@ -298,25 +335,43 @@ impl Performing<'_> {
     ) -> Result<Response, ServiceError> {
         let mut keys = self.store.keys_of(org)?;
         keys.retain(|key| key.kind == kind && (owner.is_none() || key.owner == owner));
-        let ids: Vec<KeyId> = keys.iter().map(|key| key.id).collect();
-        let uses = self.store.usage_of(&ids)?;
         let names = self.names(org)?;
-        keys.iter()
-            .zip(uses)
-            .map(|(key, uses)| Ok(self.view(key, uses)?.named(key, &names)))
-            .collect::<Result<_, ServiceError>>()
-            .map(Response::Keys)
+        let mut views = Vec::with_capacity(keys.len());
+        for keys in keys.chunks(AT_ONCE) {
+            let ids: Vec<KeyId> = keys.iter().map(|key| key.id).collect();
+            for (key, uses) in keys.iter().zip(self.store.usage_of(&ids)?) {
+                views.push(self.view(key, uses.as_ref())?.named(key, &names));
+            }
+        }
+        Ok(Response::Keys(views))
     }
 
-    pub(super) fn view(&self, key: &Key, uses: Option<Use>) -> Result<KeyView, ServiceError> {
+    pub(super) fn view(&self, key: &Key, uses: Option<&Use>) -> Result<KeyView, ServiceError> {
         Ok(KeyView::of(key, self.owner(key)?.as_ref()).used(uses))
     }
 
-    fn uses(&self, key: &Key) -> Result<Option<Use>, ServiceError> {
+    /// The key as it is shown alone: from where it is used, too.
+    fn view_alone(&self, key: &Key) -> Result<KeyView, ServiceError> {
+        let uses = self.uses(key)?;
+        let view = self.view(key, uses.as_ref())?;
+        let view = view.named(key, &self.maker(key)?);
+        Ok(view.with_sources(uses.as_ref()))
+    }
+
+    /// What the user who made the key is called.
+    pub(super) fn maker(&self, key: &Key) -> Result<Names, ServiceError> {
+        let maker = match key.created_by {
+            Actor::User(id) => self.store.user(id)?,
+            Actor::Operator | Actor::System => None,
+        };
+        Ok(Names::of(&maker))
+    }
+
+    pub(super) fn uses(&self, key: &Key) -> Result<Option<Use>, ServiceError> {
         Ok(self.store.usage_of(&[key.id])?.into_iter().next().flatten())
     }
 
-    fn owner(&self, key: &Key) -> Result<Option<User>, ServiceError> {
+    pub(super) fn owner(&self, key: &Key) -> Result<Option<User>, ServiceError> {
         Ok(match key.owner {
             Some(owner) => self.store.user(owner)?,
             None => None,
@@ -363,7 +418,7 @@ impl Performing<'_> {
 
     /// A key of this kind by its id. A key of another kind is not found: `tokens revoke` never revokes an API key. Nor is
     /// another org's.
-    fn key(&self, kind: KeyKind, text: &str) -> Result<Key, ServiceError> {
+    pub(super) fn key(&self, kind: KeyKind, text: &str) -> Result<Key, ServiceError> {
         let found = match text.parse::<KeyId>() {
             Ok(id) => self
                 .store

@@ -5,10 +5,12 @@
 
 mod accounts;
 mod audit;
-mod keys;
+pub(super) mod keys;
 mod store;
+mod usage;
 
 use crate::control::caller::Standing;
+use crate::control::explain::Question;
 use crate::control::views::Names;
 use crate::control::{
     Caller, FoundedView, KeyService, KeyView, OrgView, Request, Response, ServiceError,
@@ -105,6 +107,8 @@ impl Performing<'_> {
             Request::ListKeys { kind, org } => self.list_keys(kind, &org)?,
             Request::ListKeysOfOwner { owner } => self.list_keys_of_owner(&owner)?,
             Request::ShowKey { kind, id } => self.show_key(kind, &id)?,
+            Request::ShowKeyUse { kind, id } => self.show_key_use(kind, &id)?,
+            Request::ShowOrgUse { org } => self.show_org_use(&org)?,
             Request::UpdateKey { kind, id, change } => self.update_key(kind, &id, change)?,
             Request::RotateKey {
                 kind,
@@ -117,6 +121,7 @@ impl Performing<'_> {
             Request::Whoami { secret } => self.whoami(&secret)?,
             // One receipt is enough.
             Request::AndWait { request, .. } => return self.perform(*request),
+            Request::Explain { question } => self.explain(&question)?,
             Request::ListAudit { query } => self.list_audit(&query)?,
             Request::VerifyAudit { earlier } => self.verify_audit(&earlier)?,
             Request::ListNodes => self.list_nodes()?,
@@ -154,6 +159,18 @@ impl Performing<'_> {
         let mut view = FoundedView::of(founded);
         view.link = Some(link);
         Ok(Response::Founded(Box::new(view)))
+    }
+
+    /// Whoever may ask sees which secret is which key's, in any org.
+    fn explain(&self, question: &Question) -> Result<Response, ServiceError> {
+        self.standing.need_operator()?;
+        let explain = self.service.explain.as_ref();
+        let explained = explain
+            .ok_or(Refusal::NotFound {
+                what: "route table",
+            })?
+            .explain(question)?;
+        Ok(Response::Explained(Box::new(explained)))
     }
 
     fn create_org(&mut self, name: &str) -> Result<Response, ServiceError> {

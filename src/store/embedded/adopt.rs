@@ -13,7 +13,7 @@ use super::tables::FileTables;
 use crate::keys::keyring::Keyring;
 use crate::keys::rules::Limits;
 use crate::keys::secret::RootKey;
-use crate::keys::{KeyKind, Record, RecordKind, Revision};
+use crate::keys::{KeyKind, Partition, Record, RecordKind, Revision};
 use crate::store::StoreError;
 use crate::store::rings::{RING, ring_of};
 use crate::store::seal::{Carried, Lying, SEALED_BYTES_MAX};
@@ -107,6 +107,30 @@ impl EmbeddedStore {
         }
         transaction.commit()?;
         Ok(written)
+    }
+
+    /// Writes entries of the audit log and papers as they are sealed, or takes papers away.
+    ///
+    /// # Errors
+    /// When the file cannot be used. Nothing is written then.
+    pub(super) fn adopt_beside(
+        &self,
+        partition: Partition,
+        entries: &[(u64, Vec<u8>)],
+        papers: &[(Vec<u8>, Option<Vec<u8>>)],
+    ) -> Result<(), StoreError> {
+        let mut transaction = self.database.begin_write()?;
+        transaction.set_durability(Durability::Immediate)?;
+        {
+            let mut tables = FileTables::open(&transaction, &self.sealer)?;
+            for (number, sealed) in entries {
+                tables.adopt_entry(partition, *number, sealed)?;
+            }
+            for (id, sealed) in papers {
+                tables.adopt_paper(partition, id, sealed.as_deref())?;
+            }
+        }
+        Ok(transaction.commit()?)
     }
 
     /// Shows every record as it lies in the file, as of one moment.

@@ -8,6 +8,7 @@ use crate::keys::usage::Use;
 use crate::keys::{KeyId, PARTITIONS, Partition, Revision};
 use crate::store::StoreError;
 use crate::store::copy::{Each, Source, Target, Wanted, partition_of};
+use crate::store::log::LogSource;
 use crate::store::seal::{Carried, bucket_of};
 
 impl Source for EmbeddedStore {
@@ -32,6 +33,10 @@ impl Source for EmbeddedStore {
         })
     }
 
+    fn log(&self) -> Option<&dyn LogSource> {
+        Some(self)
+    }
+
     fn usage_of(&self, keys: &[KeyId]) -> Result<Vec<Option<Use>>, StoreError> {
         Self::usage_of(self, keys)
     }
@@ -44,6 +49,26 @@ impl Target for EmbeddedStore {
 
     fn note_usage(&self, uses: &[(KeyId, Use)]) -> Result<(), StoreError> {
         self.flush_usage(uses)
+    }
+
+    fn add_entries(
+        &self,
+        partition: Partition,
+        entries: &[(u64, Vec<u8>)],
+    ) -> Result<(), StoreError> {
+        self.adopt_beside(partition, entries, &[])
+    }
+
+    fn put_papers(
+        &self,
+        partition: Partition,
+        papers: &[(Vec<u8>, Option<Vec<u8>>)],
+    ) -> Result<(), StoreError> {
+        self.adopt_beside(partition, &[], papers)
+    }
+
+    fn begin_logs(&self) -> Result<(), StoreError> {
+        Partition::all().try_for_each(|partition| self.begin_log(partition))
     }
 
     fn finish(&self, _: &[Revision; PARTITIONS]) -> Result<(), StoreError> {

@@ -25,22 +25,22 @@ impl LogSource for EmbeddedStore {
         partition: Partition,
         from: u64,
         most: usize,
-    ) -> Result<Vec<Vec<u8>>, StoreError> {
+    ) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
         let index = audit_index(partition);
         let audit = self.reading()?.open_table(AUDIT)?;
         let range = audit.range((index, from)..=(index, u64::MAX))?;
-        let mut found = Vec::new();
-        for (entry, number) in range.take(most).zip(from..) {
-            let (place, sealed) = entry?;
-            // A number that is missing is an empty entry, which is no good one.
-            let missing = place.value().1.saturating_sub(number);
-            found.extend((0..missing.min(most as u64)).map(|_| Vec::new()));
-            found.push(sealed.value().to_vec());
-            if missing > 0 {
-                break;
-            }
-        }
-        Ok(found)
+        let number = |entry: Result<_, redb::StorageError>| {
+            let (place, sealed): (
+                redb::AccessGuard<'_, (u8, u64)>,
+                redb::AccessGuard<'_, &[u8]>,
+            ) = entry?;
+            Ok((place.value().1, sealed.value().to_vec()))
+        };
+        range.take(most).map(number).collect()
+    }
+
+    fn stranger(&self, _: Partition) -> Result<Option<String>, StoreError> {
+        Ok(None)
     }
 
     fn paper(&self, partition: Partition, id: &PaperId) -> Result<Option<Vec<u8>>, StoreError> {

@@ -11,6 +11,7 @@ use super::file::{
 use crate::keys::keyring::Sealer;
 use crate::keys::{Fingerprint, Key, KeyId, Org, OrgId, Partition, Record, Revision, User, UserId};
 use crate::store::StoreError;
+use crate::store::copy::partition_of;
 use crate::store::papers::PaperId;
 use crate::store::seal::seal;
 use crate::store::tables::{NameSpace, Tables};
@@ -33,6 +34,8 @@ pub(super) struct FileTables<'t> {
     before: Revision,
     revision: Revision,
     writes_beside: bool,
+    /// The orgs that were made in this transaction.
+    new_orgs: Vec<[u8; 16]>,
 }
 
 /// What a transaction has written.
@@ -67,6 +70,7 @@ impl<'t> FileTables<'t> {
             before: revision,
             revision,
             writes_beside: false,
+            new_orgs: Vec::new(),
         })
     }
 
@@ -83,16 +87,30 @@ impl<'t> FileTables<'t> {
         Ok(Written::Records(self.revision))
     }
 
-    /// Writes a paper of another file as it is sealed there, unless there is one.
+    /// Writes a paper of another store as it is sealed there, or takes one away.
     pub(super) fn adopt_paper(
         &mut self,
         partition: Partition,
         id: &[u8],
+        sealed: Option<&[u8]>,
+    ) -> Result<(), StoreError> {
+        let index = paper_index(partition, id);
+        match sealed {
+            Some(sealed) => self.papers.insert(index.as_slice(), sealed)?,
+            None => self.papers.remove(index.as_slice())?,
+        };
+        Ok(())
+    }
+
+    /// Writes an entry of another store's log as it is sealed there.
+    pub(super) fn adopt_entry(
+        &mut self,
+        partition: Partition,
+        number: u64,
         sealed: &[u8],
     ) -> Result<(), StoreError> {
-        self.papers
-            .insert(paper_index(partition, id).as_slice(), sealed)?;
-        self.writes_beside = true;
+        let place = (audit_index(partition), number);
+        self.audit.insert(place, sealed)?;
         Ok(())
     }
 
@@ -115,11 +133,14 @@ impl<'t> FileTables<'t> {
 
     fn write(&mut self, record: &Record, sealed: &[u8]) -> Result<(), StoreError> {
         let id = record.id_bytes();
-        match record {
-            Record::Org(_) => self.orgs.insert(id, sealed)?,
-            Record::User(_) => self.users.insert(id, sealed)?,
-            Record::Key(_) => self.keys.insert(id, sealed)?,
+        let is_new = match record {
+            Record::Org(_) => self.orgs.insert(id, sealed)?.is_none(),
+            Record::User(_) => self.users.insert(id, sealed)?.is_none(),
+            Record::Key(_) => self.keys.insert(id, sealed)?.is_none(),
         };
+        if is_new && matches!(record, Record::Org(_)) {
+            self.new_orgs.push(id);
+        }
         Ok(())
     }
 
@@ -206,10 +227,24 @@ impl Tables for FileTables<'_> {
         Ok(())
     }
 
-    fn users_of(&mut self, org: OrgId) -> Result<Vec<User>, StoreError> {
+    fn users_of(&mut self, org: OrgId, _: bool) -> Result<Vec<User>, StoreError> {
         let mut users: Vec<User> = all(&self.users, self.sealer)?;
         users.retain(|user| user.org == org);
         Ok(users)
+    }
+
+    fn is_new(&mut self, partition: Partition) -> Result<bool, StoreError> {
+        if self.before == Revision(0) {
+            return Ok(true);
+        }
+        // A partition's first record is an org. This is asked once for each partition.
+        for entry in self.orgs.iter()? {
+            let id = entry?.0.value();
+            if partition_of(id) == partition && !self.new_orgs.contains(&id) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn sealer(&self) -> Sealer {

@@ -1,15 +1,16 @@
-//! When keys were last used and how often, in the embedded store's file. It is beside the records: no revision counts it,
+//! When keys were used, how often and from where, in the embedded store's file. It is beside the records: no revision counts it,
 //! no change tells of it, and it is not sealed, because no decision reads it.
 
 use redb::{Durability, ReadableTable, TableDefinition, TableError};
 
 use super::EmbeddedStore;
+use crate::keys::KeyId;
 use crate::keys::usage::Use;
-use crate::keys::{KeyId, Timestamp};
 use crate::store::StoreError;
+use crate::store::use_form::{decode, encode};
 
-/// Key id to the milliseconds of its last use and the number of its uses. Made by the first write to it.
-const USAGE: TableDefinition<'static, [u8; 16], (i64, u64)> = TableDefinition::new("usage");
+/// Key id to its uses. Made by the first write to it.
+const USAGE: TableDefinition<'static, [u8; 16], &[u8]> = TableDefinition::new("uses");
 
 impl EmbeddedStore {
     /// Adds to the uses of keys, in one transaction.
@@ -27,11 +28,11 @@ impl EmbeddedStore {
         {
             let mut table = transaction.open_table(USAGE)?;
             for (id, more) in uses {
-                let mut uses = *more;
-                if let Some(held) = table.get(id.bytes())? {
-                    uses.add(use_of(held.value()));
+                let mut uses = more.clone();
+                if let Some(held) = table.get(id.bytes())?.and_then(|held| decode(held.value())) {
+                    uses.add(held);
                 }
-                table.insert(id.bytes(), (uses.last_used.0, uses.count))?;
+                table.insert(id.bytes(), encode(&uses).as_slice())?;
             }
         }
         Ok(transaction.commit()?)
@@ -48,15 +49,8 @@ impl EmbeddedStore {
             Err(error) => return Err(error.into()),
         };
         ids.iter()
-            .map(|id| Ok(table.get(id.bytes())?.map(|held| use_of(held.value()))))
+            .map(|id| Ok(table.get(id.bytes())?.and_then(|held| decode(held.value()))))
             .collect()
-    }
-}
-
-fn use_of((last_used, count): (i64, u64)) -> Use {
-    Use {
-        last_used: Timestamp(last_used),
-        count,
     }
 }
 
@@ -64,8 +58,8 @@ fn use_of((last_used, count): (i64, u64)) -> Use {
 mod tests {
     use super::super::tests::store;
     use super::*;
-    use crate::keys::Slot;
     use crate::keys::audit::By;
+    use crate::keys::{Slot, Timestamp};
 
     #[test]
     fn uses_add_up_and_are_there_after_the_file_is_opened_again() {
@@ -74,17 +68,17 @@ mod tests {
         let slot = Slot::of_org_name("acme");
         let [used, unused] = [KeyId::generate_in(slot), KeyId::generate_in(slot)];
         assert_eq!(opened.usage_of(&[used]).unwrap(), [None], "no table yet");
-        let uses = |last_used, count| Use {
-            last_used: Timestamp(last_used),
-            count,
-        };
+        let uses = |last_used, count| Use::times(Timestamp(last_used), count);
         opened.flush_usage(&[(used, uses(9, 2))]).unwrap();
         opened.flush_usage(&[(used, uses(7, 3))]).unwrap();
         opened.flush_usage(&[]).unwrap();
         drop(opened);
         let opened = store(folder.path());
         let found = opened.usage_of(&[unused, used]).unwrap();
-        assert_eq!(found, [None, Some(uses(9, 5))]);
+        let mut both = uses(9, 2);
+        both.add(uses(7, 3));
+        assert_eq!((both.last_used, both.count), (Timestamp(9), 5));
+        assert_eq!(found, [None, Some(both)]);
     }
 
     #[test]
@@ -94,7 +88,7 @@ mod tests {
         let name = "acme".parse().unwrap();
         let (_, issued) = store.create_org(name, &By::operator()).unwrap().value;
         let (before, told) = (store.revision(), store.revisions());
-        let uses = Use::once(Timestamp(1));
+        let uses = Use::times(Timestamp(1), 1);
         store.flush_usage(&[(issued.key.id, uses)]).unwrap();
         assert_eq!(store.snapshot().unwrap().revision, before);
         assert!(!told.has_changed().unwrap());

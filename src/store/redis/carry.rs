@@ -2,17 +2,19 @@
 
 use std::collections::HashSet;
 
+use redis::Value;
 use uuid::Uuid;
 
 use super::RedisStore;
 use super::connect::Link;
 use super::feed::{Stored, read_bucket};
-use super::scripts::BUCKET;
+use super::scripts::{APPEND, Arguments, BUCKET};
 use crate::keys::keyring::{Keyring, Sealer};
 use crate::keys::usage::Use;
 use crate::keys::{KeyId, PARTITIONS, Partition, Record, RecordKind, Revision};
 use crate::store::StoreError;
 use crate::store::copy::{Each, Source, Target, Wanted};
+use crate::store::log::LogSource;
 use crate::store::seal::{BUCKETS, Carried, Lying};
 
 impl RedisStore {
@@ -78,6 +80,10 @@ impl Source for RedisStore {
         Ok(())
     }
 
+    fn log(&self) -> Option<&dyn LogSource> {
+        Some(self)
+    }
+
     fn usage_of(&self, keys: &[KeyId]) -> Result<Vec<Option<Use>>, StoreError> {
         Self::usage_of(self, keys)
     }
@@ -96,6 +102,68 @@ impl Target for RedisStore {
 
     fn note_usage(&self, uses: &[(KeyId, Use)]) -> Result<(), StoreError> {
         self.flush_usage(uses)
+    }
+
+    fn add_entries(
+        &self,
+        partition: Partition,
+        entries: &[(u64, Vec<u8>)],
+    ) -> Result<(), StoreError> {
+        let keys = [
+            self.layout().meta(partition),
+            self.layout().audit(partition),
+        ];
+        let mut arguments = Arguments::default();
+        arguments.push(Self::identity(self).to_string());
+        arguments.push_number(entries.first().map_or(0, |(number, _)| *number));
+        for (_, sealed) in entries {
+            arguments.push(sealed);
+        }
+        let run = |link: &mut Link| link.run(&APPEND, &keys, &arguments.0);
+        let said: Vec<Vec<u8>> = self.servers.on(partition, run)?;
+        // Others may have written to it. Then both sides are compared again.
+        self.is_done(partition, &said).map(drop)
+    }
+
+    fn put_papers(
+        &self,
+        partition: Partition,
+        papers: &[(Vec<u8>, Option<Vec<u8>>)],
+    ) -> Result<(), StoreError> {
+        let key = self.layout().papers(partition);
+        let (mut puts, mut removes) = (redis::cmd("HSET"), redis::cmd("HDEL"));
+        puts.arg(&key);
+        removes.arg(&key);
+        let (mut has_puts, mut has_removes) = (false, false);
+        for (id, sealed) in papers {
+            match sealed {
+                Some(sealed) => {
+                    puts.arg(id).arg(sealed);
+                    has_puts = true;
+                }
+                None => {
+                    removes.arg(id);
+                    has_removes = true;
+                }
+            }
+        }
+        for (command, is_any) in [(puts, has_puts), (removes, has_removes)] {
+            if is_any {
+                let run = |link: &mut Link| link.query::<Value>(&command);
+                self.servers.on(partition, run)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn begin_logs(&self) -> Result<(), StoreError> {
+        for partition in Partition::all() {
+            // It says so from the first record that is put back until all are.
+            if self.tail(partition)?.restoring {
+                self.begin_log(partition)?;
+            }
+        }
+        Ok(())
     }
 
     fn finish(&self, tops: &[Revision; PARTITIONS]) -> Result<(), StoreError> {

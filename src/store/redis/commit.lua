@@ -25,11 +25,22 @@ local meta, digest, stream, audit, papers = KEYS[1], KEYS[2], KEYS[3], KEYS[4], 
 local identity, last, follows, proven, ahead = take(), take(), take(), take(), take()
 local kept, deadline = take(), take()
 
+local strangers = {}
 for number, key in ipairs(KEYS) do
   local wanted = 'hash'
   if number == 3 then wanted = 'stream' elseif number == 4 then wanted = 'list' end
   local found = redis.call('TYPE', key).ok
-  if found ~= wanted and found ~= 'none' then return {'wrong_type', key, found} end
+  if found ~= wanted and found ~= 'none' then
+    if number ~= 4 and number ~= 5 then return {'wrong_type', key, found} end
+    strangers[key] = true
+  end
+end
+-- What lies where the log or the papers should be and is neither is as good as nothing, and gives way.
+local function paper(field)
+  if strangers[papers] then return '' end
+  -- Ours are short. What is not is none that anybody has read.
+  if redis.call('HSTRLEN', papers, field) > 65536 then return '?' end
+  return redis.call('HGET', papers, field) or ''
 end
 
 local head = redis.call('HMGET', meta, 'identity', 'last', 'count')
@@ -52,8 +63,8 @@ for _ = 1, tonumber(take()) do slips[#slips + 1] = {field = take(), before = tak
 local logged, entries = tonumber(take()), {}
 for _ = 1, tonumber(take()) do entries[#entries + 1] = take() end
 
--- The answer to an earlier sending of the same may have been lost. Its first change tells, or its first entry, or that
--- every paper is what it is to become.
+-- The answer to an earlier sending of the same may have been lost. Its first change tells, or its first entry, which is
+-- like no other, or that every paper is what it is to become.
 if changes[1] then
   for _, entry in ipairs(redis.call('XRANGE', stream, changes[1].revision .. '-0', changes[1].revision .. '-0')) do
     for i = 1, #entry[2], 2 do
@@ -61,11 +72,11 @@ if changes[1] then
     end
   end
 elseif entries[1] then
-  if redis.call('LINDEX', audit, logged) == entries[1] then return {'done'} end
+  if not strangers[audit] and redis.call('LINDEX', audit, logged) == entries[1] then return {'done'} end
 else
   local all = true
   for _, slip in ipairs(slips) do
-    all = all and (redis.call('HGET', papers, slip.field) or '') == slip.sealed
+    all = all and paper(slip.field) == slip.sealed
   end
   if all then return {'done'} end
 end
@@ -101,15 +112,14 @@ for _, record in ipairs(records) do
   if not held then new = new + 1 end
 end
 for _, slip in ipairs(slips) do
-  if slip.before ~= '*' and (redis.call('HGET', papers, slip.field) or '') ~= slip.before then
-    return {'conflict', last}
-  end
+  if slip.before ~= '*' and paper(slip.field) ~= slip.before then return {'conflict', last} end
 end
-if entries[1] and redis.call('LLEN', audit) ~= logged then return {'conflict', last} end
+if entries[1] and (strangers[audit] and 0 or redis.call('LLEN', audit)) ~= logged then return {'conflict', last} end
 
 -- From here on nothing fails but the first write, when the server takes none.
 local previous = follows
 if is_junk then redis.call('DEL', stream) end
+for key in pairs(strangers) do redis.call('DEL', key) end
 for _, change in ipairs(changes) do
   redis.call('XADD', stream, 'MAXLEN', '~', kept, change.revision .. '-0', 'p', previous, 'r', change.sealed)
   previous = change.revision

@@ -15,7 +15,7 @@
 //! | `{keygate:7}:claims` | hash | fingerprint, to the id of its key and when it was claimed; by the fingerprint's partition |
 //! | `{keygate:7}:changes` | stream | the changes; the id is the revision |
 //! | `{keygate:7}:nodes` | hash | node id, to the report of that node |
-//! | `{keygate:7}:usage` | hash | key id, to when it was last used and how often |
+//! | `{keygate:7}:usage` | hash | key id, to when it was used, how often and from where |
 //! | `{keygate:7}:audit` | list | the entries of the audit log, sealed |
 //! | `{keygate:7}:papers` | hash | kind byte and id, to the sealed password, link, session, answer, or head of the log |
 
@@ -163,6 +163,8 @@ impl Layout {
             self.digest(partition),
             self.changes(partition),
             self.claims(partition),
+            self.audit(partition),
+            self.papers(partition),
             self.names(partition, NameSpace::Orgs),
         ];
         keys.extend((0..BUCKETS).map(|bucket| self.bucket(partition, bucket)));

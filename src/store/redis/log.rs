@@ -2,8 +2,8 @@
 
 use super::RedisStore;
 use super::connect::Link;
-use super::records::{Raw, read_fields, scan};
-use super::scripts::{Arguments, ENTRIES};
+use super::records::{Raw, read_fields};
+use super::scripts::{Arguments, BUCKET, ENTRIES};
 use crate::keys::keyring::Sealer;
 use crate::keys::{Partition, Revision};
 use crate::store::StoreError;
@@ -12,12 +12,30 @@ use crate::store::ledger::ENTRY_BYTES_MAX;
 use crate::store::log::LogSource;
 use crate::store::papers::{PAPER_BYTES_MAX, PaperId};
 
+/// About how many bytes of entries are read at once.
+const BYTES_AT_ONCE: usize = 1024 * 1024;
+
+/// How many papers are read at a time.
+const AT_ONCE: usize = 500;
+
+/// Of something else under our name nothing is read.
+fn or_nothing<T: Default>(outcome: Result<T, StoreError>) -> Result<T, StoreError> {
+    match outcome {
+        Err(StoreError::Damaged { .. }) => Ok(T::default()),
+        outcome => outcome,
+    }
+}
+
 impl RedisStore {
     /// What is where a paper is kept.
     pub(super) fn raw_paper(&self, partition: Partition, id: &[u8]) -> Result<Raw, StoreError> {
         let wanted = [(self.layout().papers(partition), id.to_vec())];
-        let found = read_fields(&self.servers, partition, &wanted, PAPER_BYTES_MAX)?;
-        Ok(found.into_iter().next().unwrap_or(Raw::Nothing))
+        // What is no hash holds no papers. A commit takes it away.
+        let found = read_fields(&self.servers, partition, &wanted, PAPER_BYTES_MAX);
+        Ok(or_nothing(found)?
+            .into_iter()
+            .next()
+            .unwrap_or(Raw::Nothing))
     }
 }
 
@@ -29,7 +47,8 @@ impl LogSource for RedisStore {
     fn entries_len(&self, partition: Partition) -> Result<u64, StoreError> {
         let mut command = redis::cmd("LLEN");
         command.arg(self.layout().audit(partition));
-        self.servers.on(partition, |link| link.query(&command))
+        // What is no list is no log. A commit takes it away.
+        or_nothing(self.servers.on(partition, |link| link.query(&command)))
     }
 
     fn entries(
@@ -37,14 +56,36 @@ impl LogSource for RedisStore {
         partition: Partition,
         from: u64,
         most: usize,
-    ) -> Result<Vec<Vec<u8>>, StoreError> {
+    ) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
         let keys = [self.layout().audit(partition)];
         let mut arguments = Arguments::default();
         arguments.push_number(from);
         arguments.push_number(most);
         arguments.push_number(ENTRY_BYTES_MAX);
-        let run = |link: &mut Link| link.run(&ENTRIES, &keys, &arguments.0);
-        self.servers.on(partition, run)
+        arguments.push_number(BYTES_AT_ONCE);
+        let run = |link: &mut Link| link.run::<Vec<Vec<u8>>>(&ENTRIES, &keys, &arguments.0);
+        let found = self.servers.on(partition, run)?;
+        Ok((from..).zip(found).collect())
+    }
+
+    fn stranger(&self, partition: Partition) -> Result<Option<String>, StoreError> {
+        for key in [
+            self.layout().audit(partition),
+            self.layout().papers(partition),
+        ] {
+            let mut command = redis::cmd("TYPE");
+            command.arg(&key);
+            let found: String = self.servers.on(partition, |link| link.query(&command))?;
+            let wanted = if key.ends_with("audit") {
+                "list"
+            } else {
+                "hash"
+            };
+            if found != wanted && found != "none" {
+                return Ok(Some(format!("{key}, which is no {wanted} but a {found}")));
+            }
+        }
+        Ok(None)
     }
 
     fn paper(&self, partition: Partition, id: &PaperId) -> Result<Option<Vec<u8>>, StoreError> {
@@ -61,14 +102,28 @@ impl LogSource for RedisStore {
         partition: Partition,
         each: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        let key = self.layout().papers(partition);
-        let mut outcome = Ok(());
-        scan(&self.servers, partition, &key, &mut |id, sealed| {
-            if outcome.is_ok() {
-                outcome = each(&id, &sealed);
+        let keys = [self.layout().papers(partition)];
+        let mut cursor = b"0".to_vec();
+        loop {
+            let mut arguments = Arguments::default();
+            arguments.push(&cursor);
+            arguments.push_number(AT_ONCE);
+            arguments.push_number(PAPER_BYTES_MAX);
+            let run =
+                |link: &mut Link| link.run::<(Vec<u8>, Vec<Vec<u8>>)>(&BUCKET, &keys, &arguments.0);
+            let (next, found) = match self.servers.on(partition, run) {
+                Err(StoreError::Damaged { .. }) => return Ok(()),
+                outcome => outcome?,
+            };
+            let mut found = found.iter();
+            while let (Some(id), Some(sealed)) = (found.next(), found.next()) {
+                each(id, sealed)?;
             }
-        })?;
-        outcome
+            if next == b"0" {
+                return Ok(());
+            }
+            cursor = next;
+        }
     }
 
     fn revisions(&self, each: &mut dyn FnMut(Partition, Revision)) -> Result<(), StoreError> {

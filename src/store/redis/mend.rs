@@ -44,6 +44,13 @@ fn keys_of(read: Vec<Read>, org: OrgId) -> impl Iterator<Item = Key> {
     })
 }
 
+fn users_of(read: Vec<Read>, org: OrgId) -> impl Iterator<Item = User> {
+    read.into_iter().filter_map(move |read| match read.record {
+        Record::User(user) if user.org == org => Some(user),
+        Record::User(_) | Record::Org(_) | Record::Key(_) => None,
+    })
+}
+
 impl RedisStore {
     /// Looks at every record's indexes and mends those that do not lead to it.
     pub(super) fn mend_indexes(&self) -> Result<(), StoreError> {
@@ -107,11 +114,22 @@ impl RedisStore {
 
     /// The keys that are listed as an org's, as far as list and keys can be read.
     pub(super) fn keys_listed(&self, org: OrgId) -> Result<Vec<Key>, StoreError> {
+        Ok(keys_of(self.listed(org, RecordKind::Key)?, org).collect())
+    }
+
+    /// The users that are listed as an org's, as far as list and users can be read.
+    pub(super) fn users_listed(&self, org: OrgId) -> Result<Vec<User>, StoreError> {
+        Ok(users_of(self.listed(org, RecordKind::User)?, org).collect())
+    }
+
+    fn listed(&self, org: OrgId, kind: RecordKind) -> Result<Vec<Read>, StoreError> {
         let partition = org.partition();
         let list = self.layout().of(partition, org);
         let mut ids = BTreeSet::new();
         let scanned = scan(&self.servers, partition, &list, &mut |entry, _| {
-            if let Some((RecordKind::Key, id)) = parts_of(&entry) {
+            if let Some((of, id)) = parts_of(&entry)
+                && of == kind
+            {
                 ids.insert(id);
             }
         });
@@ -119,8 +137,8 @@ impl RedisStore {
             Ok(()) | Err(StoreError::Damaged { .. }) => {}
             Err(error) => return Err(error),
         }
-        let ids: Vec<_> = ids.into_iter().map(|id| (RecordKind::Key, id)).collect();
-        Ok(keys_of(self.readable_of(partition, &ids)?, org).collect())
+        let ids: Vec<_> = ids.into_iter().map(|id| (kind, id)).collect();
+        self.readable_of(partition, &ids)
     }
 
     /// The keys of an org that are there, listed or not. It reads the whole partition.
@@ -130,6 +148,15 @@ impl RedisStore {
             keys.extend(keys_of(self.readable(org.partition(), bucket)?, org));
         }
         Ok(keys)
+    }
+
+    /// The users of an org that are there, listed or not. It reads the whole partition.
+    pub(super) fn users_found(&self, org: OrgId) -> Result<Vec<User>, StoreError> {
+        let mut users = Vec::new();
+        for bucket in 0..BUCKETS {
+            users.extend(users_of(self.readable(org.partition(), bucket)?, org));
+        }
+        Ok(users)
     }
 
     fn mend(

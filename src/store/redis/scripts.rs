@@ -26,6 +26,7 @@ scripts! {
     PROBE = "probe.lua";
     USAGE = "usage.lua";
     ENTRIES = "entries.lua";
+    APPEND = "append.lua";
 }
 
 /// The arguments of a script, each of them bytes.

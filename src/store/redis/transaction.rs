@@ -437,8 +437,17 @@ impl Tables for Transaction<'_> {
         Ok(())
     }
 
-    fn users_of(&mut self, org: OrgId) -> Result<Vec<User>, StoreError> {
-        self.store.users_of(org)
+    fn users_of(&mut self, org: OrgId, lost: bool) -> Result<Vec<User>, StoreError> {
+        if lost {
+            self.store.users_found(org)
+        } else {
+            self.store.users_listed(org)
+        }
+    }
+
+    fn is_new(&mut self, partition: Partition) -> Result<bool, StoreError> {
+        self.only(partition)?;
+        Ok(self.last == b"0" && self.proven == 0)
     }
 
     fn sealer(&self) -> Sealer {

@@ -1,4 +1,4 @@
-//! When keys were last used and how often, as the nodes add it up. It is a help to people and no part of any decision: a
+//! When keys were used, how often and from where, as the nodes add it up. It is a help to people and no part of any decision: a
 //! node that ends badly takes its last few seconds with it, and an answer that is lost may count some twice.
 
 use std::collections::BTreeMap;
@@ -7,14 +7,14 @@ use super::RedisStore;
 use super::records::{Raw, read_fields};
 use super::scripts::{Arguments, USAGE};
 use crate::keys::usage::Use;
-use crate::keys::{KeyId, Partition, Timestamp};
+use crate::keys::uses::{DAYS_MAX, HOURS_MAX, SOURCES_MAX};
+use crate::keys::{KeyId, Partition};
 use crate::store::StoreError;
+use crate::store::use_form::{USE_BYTES_MAX, decode, encode};
 
-/// How many keys go in one call.
-const AT_ONCE: usize = 500;
-
-/// Two numbers are no longer.
-const HELD_BYTES_MAX: usize = 64;
+/// How many keys go in one call: while it runs, the server does nothing else. It takes 1 us for a key that was never used,
+/// 13 us for one with a full history and one source, 30 us for one with eight (two busy cores, Redis 7.0).
+const AT_ONCE: usize = 100;
 
 impl RedisStore {
     /// Adds to what is known.
@@ -30,10 +30,12 @@ impl RedisStore {
             let keys = [self.layout().usage(partition)];
             for uses in uses.chunks(AT_ONCE) {
                 let mut arguments = Arguments::default();
+                for bound in [USE_BYTES_MAX, HOURS_MAX, DAYS_MAX, SOURCES_MAX] {
+                    arguments.push_number(bound);
+                }
                 for (id, used) in uses {
                     arguments.push(id.bytes());
-                    arguments.push_number(used.last_used.0.max(0));
-                    arguments.push_number(used.count);
+                    arguments.push(encode(used));
                 }
                 let run = |link: &mut super::connect::Link| link.run(&USAGE, &keys, &arguments.0);
                 let _: Vec<Vec<u8>> = self.servers.once(partition, run)?;
@@ -59,23 +61,15 @@ impl RedisStore {
                     .iter()
                     .map(|id| (key.clone(), id.bytes().to_vec()))
                     .collect();
-                let held = read_fields(&self.servers, partition, &fields, HELD_BYTES_MAX)?;
+                let held = read_fields(&self.servers, partition, &fields, USE_BYTES_MAX)?;
                 for (id, held) in ids.iter().zip(held) {
                     // What is no use of ours, somebody else put there; it is no part of any decision.
                     if let Raw::Bytes(held) = held {
-                        known.extend(parse(&held).map(|used| (*id, used)));
+                        known.extend(decode(&held).map(|used| (*id, used)));
                     }
                 }
             }
         }
-        Ok(wanted.iter().map(|id| known.get(id).copied()).collect())
+        Ok(wanted.iter().map(|id| known.get(id).cloned()).collect())
     }
-}
-
-fn parse(held: &[u8]) -> Option<Use> {
-    let (last_used, count) = std::str::from_utf8(held).ok()?.split_once(':')?;
-    Some(Use {
-        last_used: Timestamp(last_used.parse().ok()?),
-        count: count.parse().ok()?,
-    })
 }

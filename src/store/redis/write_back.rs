@@ -16,10 +16,11 @@ use super::lists::{Keys, index, listed_in};
 use super::records::{Raw, Read, read_raw, unseal};
 use super::revisions::{AHEAD_MAX_US, Footing};
 use super::scripts::{Arguments, BUCKET, FINISH, PUT_BACK, SETTLE};
+use crate::keys::audit::By;
 use crate::keys::{Key, Partition, Record, RecordKind, Revision, User, UserId};
-use crate::store::StoreError;
 use crate::store::seal::{BUCKETS, seal, term};
-use crate::store::tables::{NameSpace, Tables};
+use crate::store::tables::NameSpace;
+use crate::store::{Needs, StoreError};
 
 /// How many records go in one call.
 const AT_ONCE: usize = 500;
@@ -231,45 +232,12 @@ impl RedisStore {
             .map(drop)
     }
 
-    /// Adds to a record what another copy of it has revoked: a change like any other.
+    /// Adds to a record what another copy of it has revoked: a change like any other, and logged.
     fn join_in_store(&self, partition: Partition, record: &Record) -> Result<(), StoreError> {
-        self.change(partition, |tables| match record {
-            Record::Org(_) => Ok(()),
-            Record::User(theirs) => {
-                let Some(mut user) = tables.user(theirs.id)? else {
-                    return Ok(());
-                };
-                user.application_keys_revoked_through = theirs
-                    .application_keys_revoked_through
-                    .max(user.application_keys_revoked_through);
-                user.application_keys_revoked_at = user
-                    .application_keys_revoked_at
-                    .max(theirs.application_keys_revoked_at);
-                for key in self.keys_of(user.org)? {
-                    let space = NameSpace::of(&key);
-                    if key.owner == Some(user.id)
-                        && user.has_revoked(&key)
-                        && tables.holder(space, &key.name)? == Some(key.id.bytes())
-                    {
-                        tables.free_name(space, &key.name)?;
-                    }
-                }
-                user.revision = tables.next();
-                tables.put(Record::User(user))
-            }
-            Record::Key(theirs) => {
-                let Some(mut key) = tables.key(theirs.id)? else {
-                    return Ok(());
-                };
-                key.revoked = key.revoked.or(theirs.revoked);
-                let space = NameSpace::of(&key);
-                if tables.holder(space, &key.name)? == Some(key.id.bytes()) {
-                    tables.free_name(space, &key.name)?;
-                }
-                key.revision = tables.next();
-                tables.put(Record::Key(key))
-            }
+        self.write(partition, Needs::Nothing, &By::system(), |writing| {
+            writing.join(record, &mut |org| self.keys_of(org))
         })
+        .map(drop)
     }
 
     /// Ends the putting back: indexes, digests and counts are made to be of what is there, and every reader compares.

@@ -28,8 +28,15 @@ impl<T: Tables> Writing<'_, T> {
         }
         let secret = match answer.secret.as_slice() {
             [] => None,
-            sealed => sealed_secret::open(&once.seal, sealed)
-                .and_then(|text| Secret::import(Zeroizing::new(text)).ok()),
+            // Without it, the answer would be one with another secret.
+            sealed => {
+                let text = sealed_secret::open(&once.seal, sealed);
+                let secret = text.and_then(|text| Secret::import(Zeroizing::new(text)).ok());
+                Some(secret.ok_or_else(|| StoreError::Damaged {
+                    what: "answer to an earlier request",
+                    why: "its secret does not open".to_owned(),
+                })?)
+            }
         };
         self.logged = Some(AuditId {
             partition,

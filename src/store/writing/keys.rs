@@ -224,7 +224,7 @@ impl<T: Tables> Writing<'_, T> {
         }
         let mut ended = old.clone();
         ended.replaced_by = Some(new.id);
-        match rotation.overlap_ms {
+        match rotation.overlap_ms.filter(|overlap| *overlap > 0) {
             Some(overlap) => {
                 let until = Timestamp(self.now.0.saturating_add(overlap));
                 // An overlap never lengthens a key's life.

@@ -8,6 +8,9 @@ use crate::store::papers::{self, PaperId};
 use crate::store::tables::Tables;
 use crate::store::{StoreError, operators_partition};
 
+/// Of the id of a request that is longer, the rest is not logged.
+const REQUEST_ID_BYTES_MAX: usize = 128;
+
 impl<T: Tables> Writing<'_, T> {
     /// Logs what was done to the store itself.
     pub(in crate::store) fn log_store(
@@ -29,10 +32,14 @@ impl<T: Tables> Writing<'_, T> {
         let partition = org.map_or_else(operators_partition, |org| org.partition());
         let head = self.head(partition)?;
         let revisions = std::mem::take(&mut self.written);
+        let mut by = self.by.clone();
+        if let Some(id) = &mut by.request_id {
+            id.truncate(id.floor_char_boundary(REQUEST_ID_BYTES_MAX));
+        }
         let entry = AuditEntry {
             number: head.count,
             at: self.now,
-            by: self.by.clone(),
+            by,
             org,
             action,
             object,
@@ -51,7 +58,9 @@ impl<T: Tables> Writing<'_, T> {
                 let sealer = self.tables.sealer();
                 papers::open::<Head>(&sealer, &PaperId::Head.bytes(), &sealed)
             }
-            None => Some(Head::default()),
+            // Only a partition that never had a record never had a log.
+            None if count == 0 && self.tables.is_new(partition)? => Some(Head::default()),
+            None => None,
         };
         match head {
             Some(head) if head.count == count => Ok(head),

@@ -6,6 +6,7 @@ mod answers;
 mod keys;
 mod log;
 mod orgs;
+mod restored;
 mod sign_in;
 mod users;
 
@@ -156,7 +157,12 @@ impl<'t, T: Tables> Writing<'t, T> {
     fn active_key(&mut self, id: KeyId) -> Result<Key, StoreError> {
         let key = self.key(id)?;
         let by_owner = match key.owner {
-            Some(owner) => self.user(owner)?.has_revoked(&key),
+            // An owner that is lost must not keep a key in force.
+            Some(owner) => match self.tables.user(owner) {
+                Ok(owner) => owner.is_some_and(|owner| owner.has_revoked(&key)),
+                Err(StoreError::Damaged { .. }) => false,
+                Err(error) => return Err(error),
+            },
             None => false,
         };
         if key.revoked.is_some() || by_owner {

@@ -22,6 +22,12 @@ impl<T: Tables> Writing<'_, T> {
             let org = self.org(key.org)?;
             return Ok((org, (key, earlier)));
         }
+        let (org, key) = self.make_org(name, secret)?;
+        self.answer(partition, key.id.bytes(), Some(secret))?;
+        Ok((org, (key, None)))
+    }
+
+    fn make_org(&mut self, name: &Name, secret: &Secret) -> Result<(Org, Key), StoreError> {
         let mut org = Org {
             id: OrgId::generate_in(Slot::of_org_name(name.as_str())),
             name: name.as_str().into(),
@@ -43,8 +49,7 @@ impl<T: Tables> Writing<'_, T> {
             allowed_addresses: Vec::new(),
         };
         let key = self.make_key(&first_key(of)?, secret)?;
-        self.answer(partition, key.id.bytes(), Some(secret))?;
-        Ok((org, (key, None)))
+        Ok((org, key))
     }
 
     pub(in crate::store) fn found(
@@ -53,8 +58,8 @@ impl<T: Tables> Writing<'_, T> {
         handle: &Name,
         secrets: &FirstSecrets,
     ) -> Result<(Org, User, Key, Key), StoreError> {
-        let (org, (api_key, _)) = self.create_org(org, &secrets.api_key)?;
-        let user = self.create_user(&NewUser {
+        let (org, api_key) = self.make_org(org, &secrets.api_key)?;
+        let user = self.make_user(&NewUser {
             org: org.id,
             handle: handle.clone(),
             name: None,

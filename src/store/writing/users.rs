@@ -13,6 +13,10 @@ use crate::store::{NewUser, StoreError, UserChange};
 
 impl<T: Tables> Writing<'_, T> {
     pub(in crate::store) fn create_user(&mut self, new: &NewUser) -> Result<User, StoreError> {
+        self.once(new.org, |writing| writing.make_user(new))
+    }
+
+    pub(in crate::store) fn make_user(&mut self, new: &NewUser) -> Result<User, StoreError> {
         let handle = CompactString::from(new.handle.as_str());
         let name = new.name.as_ref().unwrap_or(&new.handle).as_str().into();
         let id = UserId::generate_in(new.org.slot());
@@ -29,12 +33,28 @@ impl<T: Tables> Writing<'_, T> {
         email: Option<&Name>,
         role: Role,
     ) -> Result<User, StoreError> {
-        let id = UserId::generate_in(org.slot());
-        let handle = CompactString::from(id.to_string());
-        let name = name.as_str().into();
-        let mut user = self.user_of(id, org, UserKind::ServiceAccount, handle, name, role);
-        user.email = email.map_or_else(CompactString::default, |email| email.as_str().into());
-        self.add_user(user)
+        self.once(org, |writing| {
+            let id = UserId::generate_in(org.slot());
+            let handle = CompactString::from(id.to_string());
+            let name = name.as_str().into();
+            let mut user = writing.user_of(id, org, UserKind::ServiceAccount, handle, name, role);
+            user.email = email.map_or_else(CompactString::default, |email| email.as_str().into());
+            writing.add_user(user)
+        })
+    }
+
+    /// The user that was made when this was asked for before, or is made now.
+    fn once(
+        &mut self,
+        org: OrgId,
+        make: impl FnOnce(&mut Self) -> Result<User, StoreError>,
+    ) -> Result<User, StoreError> {
+        if let Some((id, _)) = self.answered(org.partition())? {
+            return self.user(UserId(Uuid::from_bytes(id)));
+        }
+        let user = make(self)?;
+        self.answer(org.partition(), user.id.bytes(), None)?;
+        Ok(user)
     }
 
     pub(in crate::store) fn user_of(
@@ -65,10 +85,6 @@ impl<T: Tables> Writing<'_, T> {
     }
 
     pub(in crate::store) fn add_user(&mut self, mut user: User) -> Result<User, StoreError> {
-        let partition = user.org.partition();
-        if let Some((id, _)) = self.answered(partition)? {
-            return self.user(UserId(Uuid::from_bytes(id)));
-        }
         self.enabled_org(user.org)?;
         self.take_name(
             NameSpace::Users(user.org),
@@ -84,7 +100,6 @@ impl<T: Tables> Writing<'_, T> {
             Object::user(&user),
             changes,
         )?;
-        self.answer(partition, user.id.bytes(), None)?;
         Ok(user)
     }
 
@@ -135,8 +150,8 @@ impl<T: Tables> Writing<'_, T> {
         Ok(changed)
     }
 
-    /// Whether the org has an active admin beside this one, who is a person: a service account signs in nowhere. The
-    /// operator may take the last one, as the operator can make another.
+    /// That the org has an active admin beside this one, who is a person: a service account signs in nowhere. It holds for
+    /// everybody, the operator too, who can make another admin first. Lists that got lost must not keep an admin in office.
     pub(in crate::store) fn another_admin(&mut self, user: &User) -> Result<(), StoreError> {
         let is_another = |other: &User| {
             other.id != user.id
@@ -144,8 +159,11 @@ impl<T: Tables> Writing<'_, T> {
                 && other.kind == UserKind::Person
                 && !other.disabled
         };
-        if self.tables.users_of(user.org)?.iter().any(is_another) {
-            return Ok(());
+        for lost in [false, true] {
+            let users = self.tables.users_of(user.org, lost)?;
+            if users.iter().any(is_another) {
+                return Ok(());
+            }
         }
         Err(Refusal::LastAdmin.into())
     }

@@ -1,12 +1,19 @@
 //! How people sign in: one-time links, passwords and sessions, and what each of them is kept as. What the pages show of it is
 //! theirs; who asks for what is not decided here.
 
+pub mod attempts;
+pub mod doors;
+mod fetch;
+pub mod passwords;
+pub mod provider;
+pub mod sessions;
+
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::{SecretText, ServiceError};
+use crate::control::{SecretText, ServiceError};
 use crate::keys::{Partition, Timestamp, User, UserId};
 use crate::store::StoreError;
 use crate::store::papers::Link;
@@ -83,6 +90,16 @@ impl Token {
         let number = usize::from_str_radix(text.get(..2)?, 16).ok()?;
         let partition = Partition::all().nth(number)?;
         Some(Self::of(partition, text.to_ascii_lowercase()))
+    }
+
+    /// The same again.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        Self {
+            partition: self.partition,
+            text: self.text.clone(),
+            hash: self.hash,
+        }
     }
 
     fn of(partition: Partition, text: String) -> Self {

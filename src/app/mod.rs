@@ -1,6 +1,9 @@
 //! The program put together from its configuration: what is started, in which order, and how it ends. The only file that
 //! knows every part. Every task and thread has its line here.
 
+pub mod explain;
+mod node;
+
 use std::fs::DirBuilder;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -11,11 +14,13 @@ use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-use uuid::Uuid;
 
+use self::explain::Explainer;
+use self::node::{node_address, node_id, node_name};
 use crate::admin;
 use crate::config::{self, Config, SecretValue};
 use crate::control::desk::{self, Desk};
+use crate::control::explain::{Explain, Question};
 use crate::control::socket::ControlSocket;
 use crate::control::{KeyService, Pages, Restore};
 use crate::drain::{self, Signal, Trigger};
@@ -25,6 +30,7 @@ use crate::keys::usage::UsageCounts;
 pub use crate::proxy::record::{RequestRecord, decision_word, method_word};
 use crate::proxy::recorder::{Onlooker, Sink};
 use crate::proxy::route::KEY_MANAGEMENT;
+pub use crate::proxy::upstream::connector as tls_connector;
 use crate::proxy::{self, Proxy, StartError};
 use crate::store::sync::fleet::Settings;
 use crate::store::sync::view::FleetView;
@@ -213,6 +219,10 @@ impl App {
             error,
         })?;
         let relay = SecretValue::new(format!("{:032x}", rand_u128()?));
+        let provider = match &control_listener {
+            Some(_) => desk::provider(config, &keys).map_err(AppError::Config)?,
+            None => None,
+        };
         let with_control = match &control_listener {
             Some((_, address)) => &relayed(config, *address, &relay)?,
             None => config,
@@ -225,6 +235,11 @@ impl App {
             sink(config, records),
             &requests_end,
         )?;
+
+        let upstreams = proxy::check(with_control)?;
+        let explainer =
+            Explainer::serving(Arc::clone(&proxy.shared), upstreams, Arc::clone(&store));
+        let keys = keys.explaining(Explain::by(move |question| explainer.explain(question)));
 
         let (service, socket_ends) = (keys.clone(), ends());
         let socket = tokio::spawn(async move {
@@ -240,6 +255,8 @@ impl App {
                 fingerprinter,
                 config,
                 relay,
+                proxy.address,
+                provider,
             );
             tokio::spawn(desk::serve(listener, desk, rest_ends.clone()))
         });
@@ -327,6 +344,25 @@ async fn bind_control(config: &Config) -> Result<Option<(TcpListener, SocketAddr
     let listener = TcpListener::bind(control.address).await.map_err(bind)?;
     let address = listener.local_addr().map_err(bind)?;
     Ok(Some((listener, address)))
+}
+
+/// The operations on a store while no server of it runs here.
+pub fn service_alone(config: &Config, store: Arc<Store>) -> KeyService {
+    let control = &config.control;
+    // Port 0 is known once it is bound.
+    let address = (control.is_on() && control.address.port() != 0).then_some(control.address);
+    let (config_of, store_of) = (config.clone(), Arc::clone(&store));
+    let explain = move |question: &Question| {
+        let explainer = Explainer::alone(&config_of, Arc::clone(&store_of));
+        let explainer = explainer.map_err(|why| StoreError::Io {
+            path: "the configuration".into(),
+            error: io::Error::other(why),
+        })?;
+        explainer.explain(question)
+    };
+    KeyService::alone(store)
+        .with_pages(pages(config, address), control.link_lifetime)
+        .explaining(Explain::by(explain))
 }
 
 /// What the operations need to know of the pages.
@@ -433,44 +469,6 @@ async fn start_sync(
         sync,
         counters: Some(counters),
     })
-}
-
-/// What tells this node from every other one, for as long as it has its folder on its host: a node that was killed and is
-/// back is not waited for as if it were two, and a copy of the folder elsewhere is another node.
-fn node_id(folder: &Path) -> Uuid {
-    let file = folder.join("node.id");
-    let place = format!("{} {}", host_name(), folder.display());
-    let known = std::fs::read_to_string(&file).ok().and_then(|text| {
-        let (id, of) = text.trim_end().split_once(' ')?;
-        (of == place).then(|| Uuid::try_parse(id).ok())?
-    });
-    known.unwrap_or_else(|| {
-        let id = Uuid::new_v4();
-        // Where nothing can be written it is another node at the next start.
-        let _ = std::fs::write(&file, format!("{id} {place}\n"));
-        id
-    })
-}
-
-fn host_name() -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    host.trim().to_owned()
-}
-
-/// Where lists of nodes say that this one listens.
-fn node_address(config: &Config) -> String {
-    let address = config.listen.address;
-    if address.ip().is_unspecified() {
-        format!("{}:{}", host_name(), address.port())
-    } else {
-        address.to_string()
-    }
-}
-
-/// What lists of nodes call this one.
-fn node_name(config: &Config) -> String {
-    let configured = config.store.redis.node_name.clone();
-    configured.unwrap_or_else(host_name)
 }
 
 fn sink(config: &Config, records: Records) -> Sink {
