@@ -197,11 +197,14 @@ impl OrgBuckets {
 
     pub(super) fn add(&mut self, uses: &Use) {
         // The oldest of a key that is no longer used must not push out the newest of the others.
-        for (hour, count) in uses.hours.up_to(hour_of(self.now), HOURS_OF_A_DAY) {
-            self.hours.add(hour, count);
+        let (hour, day) = (hour_of(self.now), day_of(self.now));
+        let hours = uses.hours.each();
+        for (at, count) in hours.filter(|(at, _)| hour < at.saturating_add(HOURS_OF_A_DAY)) {
+            self.hours.add(at, count);
         }
-        for (day, count) in uses.days.up_to(day_of(self.now), DAYS_OF_A_MONTH) {
-            self.days.add(day, count);
+        let days = uses.days.each();
+        for (at, count) in days.filter(|(at, _)| day < at.saturating_add(DAYS_OF_A_MONTH)) {
+            self.days.add(at, count);
         }
     }
 

@@ -1,16 +1,24 @@
 //! What admins and others can do on the pages of users, service accounts, the audit log, the fleet and usage: the story of a
 //! leaver, who sees and may do what, and what is not theirs to see.
 
+use std::time::Instant;
+
+use keygate::config::{Config, SecretValue};
 use keygate::control::{Caller, Request, Response};
 use keygate::keys::audit::Via;
 use keygate::keys::{KeyKind, Role, UserId};
 
 use crate::browser::Page;
-use crate::harness::{Gateway, Reply, api_key, application_key, request, secret, until};
-use crate::people_scene::{Person, between, gateway, plain, user};
+use crate::harness::{Gateway, Reply, WAIT_MAX, api_key, application_key, request, secret, until};
+use crate::house::{Redis, app, found};
+use crate::people_scene::{Person, between, gateway, person, plain, user};
+
+/// What the clients of these tests call themselves: it is shown to admins.
+const AGENT: &str = "<img src=x onerror=alert(2)>";
 
 async fn with_pair(gateway: &Gateway, api_key: &str, application_key: &str) -> Reply {
     let pair = [
+        ("User-Agent", AGENT),
         ("DD-API-KEY", api_key),
         ("DD-APPLICATION-KEY", application_key),
     ];
@@ -526,7 +534,10 @@ async fn what_keys_are_used_for_is_drawn_with_its_numbers_as_a_table() {
         .await;
     assert!(key.contains("3 requests were accepted with it") && key.contains("Who would break"));
     for page in [&used, &key] {
-        assert!(!page.contains("style=") && !page.contains("onclick"));
+        assert!(
+            page.contains("img src=x") && !page.contains("<img src=x"),
+            "{page}"
+        );
     }
 }
 
@@ -548,4 +559,115 @@ async fn a_form_without_the_proof_of_its_session_changes_nothing() {
         panic!("no user")
     };
     assert!(!user.disabled);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_fleet_a_leaver_is_receipted_node_by_node_and_its_nodes_are_shown() {
+    let redis = Redis::start().await;
+    let shared = |node: &'static str| {
+        let port = redis.port;
+        move |config: &mut Config| {
+            let url = format!("redis://127.0.0.1:{port}");
+            config.store.redis.servers = vec![url.parse().unwrap()];
+            config.store.root_key = Some(SecretValue::new("ab".repeat(32)));
+            config.store.redis.node_name = Some(node.to_owned());
+            config.control.operator_orgs = vec!["acme".to_owned()];
+        }
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let url = "http://127.0.0.1:9".parse().unwrap();
+    let mut maker = Config::with_default_upstream(url, folder.path().to_path_buf());
+    shared("maker")(&mut maker);
+    let made = tokio::task::spawn_blocking(move || {
+        keygate::store::open(&maker.store, &maker.rules, true).unwrap()
+    });
+    let _kept = made.await.unwrap();
+    let (one, _folder_of_one) = app(shared("node-one")).await;
+    let (_two, _folder_of_two) = app(shared("node-two")).await;
+    let (org, link, _) = found(&one, "acme", "ann@acme.example").await;
+    let created = one.keys.operate(person(&org, "bob@acme.example")).await;
+    let Response::User(bob) = created.unwrap() else {
+        panic!("no user")
+    };
+    let mut admin = Person::at(one.control.unwrap(), &link).await;
+
+    let deadline = Instant::now() + WAIT_MAX;
+    loop {
+        let page = plain(&admin.page("/fleet").await);
+        if page.contains("2 of 2 nodes report.") {
+            assert!(
+                page.contains("node-one") && page.contains("node-two"),
+                "{page}"
+            );
+            break;
+        }
+        assert!(Instant::now() < deadline, "{page}");
+    }
+    let path = format!("/users/{}/disable", bob.id);
+    let after = admin.post(&path, &[("sure", "yes")]).await;
+    assert_eq!(after.status, 200, "{}", after.text);
+    let text = plain(&after.text);
+    assert!(text.contains("In force on every node that runs."), "{text}");
+    let rows = text.matches(">Applied</td>").count();
+    assert!(
+        rows == 2 && text.contains("node-one") && text.contains("node-two"),
+        "{text}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_page_is_plain_html_with_one_heading_and_a_label_for_every_field() {
+    let gateway = gateway().await;
+    let org = gateway.org("acme").await;
+    let ann = user(&gateway, &org.id, "ann@acme.example", "Ann", Role::Admin).await;
+    let mut admin = Person::of(&gateway, &org.user).await;
+    for path in [
+        "/users".to_owned(),
+        "/users/new".to_owned(),
+        format!("/users/{ann}"),
+        format!("/users/{ann}/edit"),
+        format!("/users/{ann}/disable"),
+        "/service-accounts".to_owned(),
+        "/service-accounts/new".to_owned(),
+        "/audit".to_owned(),
+        "/audit?from=never".to_owned(),
+        "/fleet".to_owned(),
+        "/usage".to_owned(),
+        format!("/usage/api-keys/{}", org.api_key.id),
+    ] {
+        let page = admin.get(&path).await.text;
+        assert_eq!(page.matches("<h1").count(), 1, "{path}");
+        for never in [
+            "style=",
+            "onclick",
+            "<script>",
+            "http://",
+            "https://",
+            "javascript:",
+        ] {
+            assert!(!page.contains(never), "{never} in {path}");
+        }
+        for element in ["<input ", "<select "] {
+            for rest in page.split(element).skip(1) {
+                let tag = rest.split('>').next().unwrap();
+                if !tag.contains("type=\"hidden\"") {
+                    let id = between(tag, "id=\"", "\"");
+                    let label = format!("<label for=\"{id}\"");
+                    assert!(page.contains(&label), "no {label} in {path}");
+                }
+            }
+        }
+        for rest in page.split("<table").skip(1) {
+            let table = rest.split("</table>").next().unwrap();
+            assert!(
+                table.contains("<caption") && table.contains("scope=\"col\""),
+                "{path}"
+            );
+        }
+        for form in page.split("method=\"post\"").skip(1) {
+            let form = form.split("</form>").next().unwrap();
+            let is_proved = form.contains("name=\"csrf\"") || form.contains("name=\"theme\"");
+            assert!(is_proved, "a form without proof in {path}: {form}");
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! Whoever looks at the pages of people in the tests: signed in, and posting the forms they were shown. It checks nothing.
 
+use std::net::SocketAddr;
+
 use keygate::config::Switch;
 use keygate::control::{Request, Response};
 use keygate::keys::Role;
@@ -47,7 +49,12 @@ impl Person {
 
     /// By the path of a one-time link.
     pub async fn by_link(gateway: &Gateway, link: &str) -> Self {
-        let mut browser = Browser::new(gateway.app.control.unwrap());
+        Self::at(gateway.app.control.unwrap(), link).await
+    }
+
+    /// The same, where the pages are at this address.
+    pub async fn at(address: SocketAddr, link: &str) -> Self {
+        let mut browser = Browser::new(address);
         set_password(&mut browser, link, PASSWORD).await.leads_to();
         let csrf = browser.get("/account").await.csrf();
         Self { browser, csrf }
@@ -106,5 +113,16 @@ pub async fn user(gateway: &Gateway, org: &str, email: &str, name: &str, role: R
     match gateway.perform(made).await {
         Response::User(user) => user.id.to_string(),
         other => panic!("no user: {other:?}"),
+    }
+}
+
+/// The operation that makes a user with the standard role.
+pub fn person(org: &str, email: &str) -> Request {
+    Request::CreateUser {
+        org: org.to_owned(),
+        email: email.to_owned(),
+        name: None,
+        title: None,
+        role: Role::Standard,
     }
 }

@@ -1,5 +1,7 @@
 //! The operations on keys: made, listed, changed, rotated, revoked, recognised; and which permission each takes.
 
+use std::collections::HashMap;
+
 use ipnet::IpNet;
 use zeroize::Zeroizing;
 
@@ -335,12 +337,21 @@ impl Performing<'_> {
     ) -> Result<Response, ServiceError> {
         let mut keys = self.store.keys_of(org)?;
         keys.retain(|key| key.kind == kind && (owner.is_none() || key.owner == owner));
-        let names = self.names(org)?;
+        // Read once, and not for each key: a list of a thousand would ask a thousand times.
+        let users = self.store.users_of(org)?;
+        let names = Names::of(&users);
+        let users: HashMap<UserId, &User> = users.iter().map(|user| (user.id, user)).collect();
         let mut views = Vec::with_capacity(keys.len());
         for keys in keys.chunks(AT_ONCE) {
             let ids: Vec<KeyId> = keys.iter().map(|key| key.id).collect();
             for (key, uses) in keys.iter().zip(self.store.usage_of(&ids)?) {
-                views.push(self.view(key, uses.as_ref())?.named(key, &names));
+                let owner = key.owner.and_then(|owner| users.get(&owner).copied());
+                let view = match (key.owner, owner) {
+                    // One that the list of users lacks may be there all the same.
+                    (Some(_), None) => self.view(key, uses.as_ref())?,
+                    (_, owner) => KeyView::of(key, owner).used(uses.as_ref()),
+                };
+                views.push(view.named(key, &names));
             }
         }
         Ok(Response::Keys(views))

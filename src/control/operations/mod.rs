@@ -11,7 +11,6 @@ mod usage;
 
 use crate::control::caller::Standing;
 use crate::control::explain::Question;
-use crate::control::views::Names;
 use crate::control::{
     Caller, FoundedView, KeyService, KeyView, OrgView, Request, Response, ServiceError,
     UserChanges, UserView,
@@ -211,11 +210,6 @@ impl Performing<'_> {
         };
         let found = found.filter(|org| self.standing.is_of(org.id));
         Ok(found.ok_or(Refusal::NotFound { what: "org" })?)
-    }
-
-    /// What the users of an org are called.
-    fn names(&self, org: OrgId) -> Result<Names, ServiceError> {
-        Ok(Names::of(&self.store.users_of(org)?))
     }
 
     fn need(&self, permission: Permission) -> Result<(), ServiceError> {

@@ -12,7 +12,13 @@ words! {
     show_revoked = "Revoked", "Révoquées";
     show_all = "All", "Toutes";
     search = "Search", "Rechercher";
-    sorted_hint = "Choose a column's title to sort by it.", "Choisissez le titre d'une colonne pour trier.";
+    sort = "Order", "Ordre";
+    sort_name = "By name", "Par nom";
+    sort_name_falling = "By name, backwards", "Par nom, à l'envers";
+    sort_newest = "Newest first", "Les plus récentes d'abord";
+    sort_oldest = "Oldest first", "Les plus anciennes d'abord";
+    sort_used = "Last used first", "Les dernières utilisées d'abord";
+    sort_unused = "Longest unused first", "Les plus longtemps inutilisées d'abord";
     none_found = "No key is like that.", "Aucune clé ne correspond.";
     show_every = "Show all keys", "Afficher toutes les clés";
     pages = "Pages of the list", "Pages de la liste";

@@ -13,7 +13,7 @@ use crate::control::{SecretText, ServiceError};
 use crate::keys::audit::By;
 use crate::keys::rules::Refusal;
 use crate::keys::{Actor, User, UserId, UserKind};
-use crate::store::papers::SignInBy;
+use crate::store::papers::{AsOf, SignInBy};
 use crate::store::{Store, StoreError};
 
 /// The longest name of a user or an org that is looked for, in bytes.
@@ -69,14 +69,20 @@ impl Doors {
                 let id = user
                     .as_ref()
                     .map_or(UserId(uuid::Uuid::nil()), |user| user.id);
-                let kept = store.password(id)?.map(|password| password.hash);
+                let kept = store.password(id)?;
                 Ok((user, kept))
             })
             .await?;
         let (user, kept) = found;
-        let is_it = self.passwords.is(password, kept).await?;
-        match user {
-            Some(user) if is_it => self.open(user.id, SignInBy::Password, by).await,
+        let as_of = user
+            .as_ref()
+            .map(|user| (user.id, AsOf::of(user, kept.as_ref())));
+        let is_it = self
+            .passwords
+            .is(password, kept.map(|kept| kept.hash))
+            .await?;
+        match as_of {
+            Some(user) if is_it => self.open(user, SignInBy::Password, by).await,
             _ => Err(Refusal::SignInFailed.into()),
         }
     }
@@ -110,11 +116,13 @@ impl Doors {
             ..by
         };
         let writer = by.clone();
-        self.stored(move |store| {
-            Ok(store.use_link(token.partition, token.hash, &hash, &writer)?)
-        })
-        .await?;
-        self.open(user.id, SignInBy::Link, by).await
+        let user = self
+            .stored(move |store| {
+                let done = store.use_link(token.partition, token.hash, &hash, &writer)?;
+                as_of_own(store, &done.value, &hash)
+            })
+            .await?;
+        self.open(user, SignInBy::Link, by).await
     }
 
     /// Changes a password. All sessions of the user end, and a new one is opened.
@@ -135,7 +143,11 @@ impl Doors {
         }
         let hash = self.passwords.hash(new).await?;
         let writer = by.clone();
-        self.stored(move |store| Ok(store.set_password(user, &hash, &writer)?))
+        let user = self
+            .stored(move |store| {
+                let done = store.set_password(user, &hash, &writer)?;
+                as_of_own(store, &done.value, &hash)
+            })
             .await?;
         self.open(user, SignInBy::Password, by).await
     }
@@ -147,10 +159,14 @@ impl Doors {
     pub async fn by_word(&self, handle: String, by: By) -> Result<Token, ServiceError> {
         let org = self.config.oidc.org.clone();
         let user = self
-            .stored(move |store| the_person(store, &handle, Some(&org)))
+            .stored(move |store| {
+                let user = the_person(store, &handle, Some(&org))?;
+                let user = user.ok_or(Refusal::ProviderUserUnknown)?;
+                let password = store.password(user.id)?;
+                Ok((user.id, AsOf::of(&user, password.as_ref())))
+            })
             .await?;
-        let user = user.ok_or(Refusal::ProviderUserUnknown)?;
-        self.open(user.id, SignInBy::Oidc, by).await
+        self.open(user, SignInBy::Oidc, by).await
     }
 
     /// Ends a session.
@@ -165,10 +181,15 @@ impl Doors {
         .await
     }
 
-    async fn open(&self, user: UserId, how: SignInBy, by: By) -> Result<Token, ServiceError> {
+    async fn open(
+        &self,
+        user: (UserId, AsOf),
+        how: SignInBy,
+        by: By,
+    ) -> Result<Token, ServiceError> {
         let config = self.config.clone();
         let by = By {
-            actor: Actor::User(user),
+            actor: Actor::User(user.0),
             ..by
         };
         self.stored(move |store| sessions::open(store, user, how, &config, &by))
@@ -183,6 +204,15 @@ impl Doors {
         let done = spawn_blocking(move || work(&store)).await;
         done.map_err(|_| ServiceError::Unknown)?
     }
+}
+
+/// What a session of somebody who has just set this password depends on. When it is another one by now, somebody else has
+/// set it, and that ended all sessions.
+fn as_of_own(store: &Store, user: &User, hash: &str) -> Result<(UserId, AsOf), ServiceError> {
+    let password = store.password(user.id)?;
+    let own = password.filter(|password| password.hash == hash);
+    let own = own.ok_or(Refusal::SignInFailed)?;
+    Ok((user.id, AsOf::of(user, Some(&own))))
 }
 
 /// The one person with this login name who may sign in. Who is in several orgs with it must name the org: guessing between
