@@ -12,7 +12,7 @@ use crate::config::Control;
 use crate::control::{SecretText, ServiceError};
 use crate::keys::audit::By;
 use crate::keys::rules::Refusal;
-use crate::keys::{Actor, User, UserId, UserKind};
+use crate::keys::{Actor, Timestamp, User, UserId, UserKind};
 use crate::store::papers::SignInBy;
 use crate::store::{Store, StoreError};
 
@@ -69,14 +69,15 @@ impl Doors {
                 let id = user
                     .as_ref()
                     .map_or(UserId(uuid::Uuid::nil()), |user| user.id);
-                let kept = store.password(id)?.map(|password| password.hash);
-                Ok((user, kept))
+                Ok((user, store.password(id)?))
             })
             .await?;
         let (user, kept) = found;
+        let set_at = kept.as_ref().map(|kept| kept.set_at);
+        let kept = kept.map(|kept| kept.hash);
         let is_it = self.passwords.is(password, kept).await?;
         match user {
-            Some(user) if is_it => self.open(user.id, SignInBy::Password, by).await,
+            Some(user) if is_it => self.open(user.id, (SignInBy::Password, set_at), by).await,
             _ => Err(Refusal::SignInFailed.into()),
         }
     }
@@ -114,7 +115,7 @@ impl Doors {
             Ok(store.use_link(token.partition, token.hash, &hash, &writer)?)
         })
         .await?;
-        self.open(user.id, SignInBy::Link, by).await
+        self.open(user.id, (SignInBy::Link, None), by).await
     }
 
     /// Changes a password. All sessions of the user end, and a new one is opened.
@@ -135,9 +136,11 @@ impl Doors {
         }
         let hash = self.passwords.hash(new).await?;
         let writer = by.clone();
-        self.stored(move |store| Ok(store.set_password(user, &hash, &writer)?))
+        let set = self
+            .stored(move |store| Ok(store.set_password(user, &hash, &writer)?))
             .await?;
-        self.open(user, SignInBy::Password, by).await
+        let set_at = set.value.password_set_at;
+        self.open(user, (SignInBy::Password, set_at), by).await
     }
 
     /// By the word of a provider that somebody has this login name in the org that it vouches for.
@@ -150,7 +153,7 @@ impl Doors {
             .stored(move |store| the_person(store, &handle, Some(&org)))
             .await?;
         let user = user.ok_or(Refusal::ProviderUserUnknown)?;
-        self.open(user.id, SignInBy::Oidc, by).await
+        self.open(user.id, (SignInBy::Oidc, None), by).await
     }
 
     /// Ends a session.
@@ -165,7 +168,12 @@ impl Doors {
         .await
     }
 
-    async fn open(&self, user: UserId, how: SignInBy, by: By) -> Result<Token, ServiceError> {
+    async fn open(
+        &self,
+        user: UserId,
+        how: (SignInBy, Option<Timestamp>),
+        by: By,
+    ) -> Result<Token, ServiceError> {
         let config = self.config.clone();
         let by = By {
             actor: Actor::User(user),
@@ -229,10 +237,8 @@ fn link_user(store: &Store, token: &Token) -> Result<User, ServiceError> {
     let link = store.link(token.partition, token.hash)?.ok_or_else(spent)?;
     let user = store.user(link.user)?.ok_or_else(spent)?;
     let org = store.org(user.org)?.ok_or_else(spent)?;
-    let password = store.password(user.id)?.map(|password| password.set_at);
-    let since = password.max(user.application_keys_revoked_at);
     let is_spent = link.expires_at <= now()
-        || since.is_some_and(|at| at >= link.made_at)
+        || user.is_over(link.made_at)
         || user.disabled
         || org.disabled
         || user.kind != UserKind::Person;

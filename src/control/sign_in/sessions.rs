@@ -28,22 +28,25 @@ fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Opens a session for a user and gives what its cookie holds: always something new.
+/// Opens a session for a user and gives what its cookie holds: always something new. With a password comes when that was set.
 ///
 /// # Errors
 /// When the user may not sign in, or the store cannot be written.
 pub fn open(
     store: &Store,
     user: UserId,
-    how: SignInBy,
+    (how, looked_at): (SignInBy, Option<Timestamp>),
     config: &Control,
     by: &By,
 ) -> Result<Token, ServiceError> {
     let token = Token::generate(user)?;
-    let password = store.password(user)?;
     let user = store.user(user)?.ok_or(Refusal::SignInFailed)?;
+    // The password that was looked at is no longer the one.
+    if how == SignInBy::Password && user.password_set_at != looked_at {
+        return Err(Refusal::SignInFailed.into());
+    }
     // Another node's clock, by which the password was set, may be ahead of this one.
-    let not_before = password.map(|password| password.set_at.0);
+    let not_before = user.password_set_at.map(|at| at.0);
     let after = user
         .application_keys_revoked_at
         .map(|at| at.0.saturating_add(1));
@@ -89,15 +92,10 @@ pub fn find(
     let Some(org) = store.org(user.org)? else {
         return Ok(None);
     };
-    let password = store.password(user.id)?;
-    let is_before = |at: Timestamp| session.opened_at < at;
     let ended = user.disabled
         || org.disabled
         || user.kind != UserKind::Person
-        || user
-            .application_keys_revoked_at
-            .is_some_and(|at| session.opened_at <= at)
-        || password.is_some_and(|password| is_before(password.set_at));
+        || user.has_ended(session.opened_at);
     if ended {
         return Ok(None);
     }
