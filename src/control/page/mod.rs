@@ -108,8 +108,6 @@ pub fn router(desk: &Arc<Desk>) -> Router<Arc<Desk>> {
         .merge(audit::router())
         .merge(fleet::router())
         .merge(usage::router())
-        .merge(sign_in::router())
-        .merge(account::router())
         .fallback(|| async { StatusCode::NOT_FOUND })
         .layer(from_fn_with_state(Arc::clone(desk), dress))
 }
