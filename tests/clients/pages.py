@@ -2,8 +2,10 @@
 
 import base64
 import functools
+import http.client
 import json
 import os
+import re
 import shutil
 import time
 import urllib.parse
@@ -73,7 +75,11 @@ class Person(Browser):
         self.size, self.theme = size, theme
         width, height = SIZES[size]
         self.cdp("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=size == "phone")
-        self.cdp("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": theme}])
+        self.cdp("Emulation.setEmulatedMedia", features=[
+            {"name": "prefers-color-scheme", "value": theme},
+            # Colours that are on their way to others cannot be measured.
+            {"name": "prefers-reduced-motion", "value": "reduce"},
+        ])
 
     def forget(self):
         """As in a new profile."""
@@ -250,3 +256,44 @@ class Person(Browser):
                     faults.setdefault(fault, []).append(f"{each_size} {each_theme}")
         self.look_as(size, theme)
         return [f"{name} ({', '.join(seen)}): {fault}" for fault, seen in faults.items()]
+
+
+class Visitor:
+    """A browser of no engine: it keeps cookies, follows nothing, and sends what it is told to."""
+
+    def __init__(self, origin):
+        self.origin = origin
+        self.cookies = {}
+
+    def request(self, method, path, form=None, headers=None):
+        """(status, headers, text)"""
+        connection = http.client.HTTPConnection(urllib.parse.urlsplit(self.origin).netloc, timeout=PATIENCE_S)
+        sent = {"Cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items())} if self.cookies else {}
+        body = urllib.parse.urlencode(form) if form is not None else None
+        if body is not None:
+            sent["Content-Type"] = "application/x-www-form-urlencoded"
+        try:
+            connection.request(method, path, body=body, headers={**sent, **(headers or {})})
+            answer = connection.getresponse()
+            text = answer.read().decode()
+        finally:
+            connection.close()
+        for cookie in answer.headers.get_all("Set-Cookie") or ():
+            name, value = cookie.split(";")[0].split("=", 1)
+            if "Max-Age=0" in cookie:
+                self.cookies.pop(name, None)
+            else:
+                self.cookies[name] = value
+        return answer.status, answer.headers, text
+
+    def csrf(self, path):
+        """What the last form of that page but the footer's says that it is from here."""
+        return re.findall(r'name="csrf" value="([0-9a-f]*)"', self.request("GET", path)[2])[-1]
+
+    def sign_in(self, handle, password=PASSWORD, **more):
+        form = {"handle": handle, "password": password, "csrf": self.csrf("/sign-in"), **more}
+        return self.request("POST", "/sign-in", form)
+
+    def set_password(self, link, password=PASSWORD):
+        path = urllib.parse.urlsplit(link).path
+        return self.request("POST", path, {"password": password, "again": password, "csrf": self.csrf(path)})
