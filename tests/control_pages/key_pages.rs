@@ -33,9 +33,10 @@ pub fn between<'t>(text: &'t str, before: &str, after: &str) -> &'t str {
 /// The secret that a page shows.
 pub fn secret(page: &Page) -> String {
     assert_eq!(page.status, 200, "{}", page.text);
-    let field = between(&page.text, "<input id=\"secret\"", ">");
-    assert!(field.contains(" readonly "), "{field}");
-    between(field, "value=\"", "\"").to_owned()
+    let field = between(&page.text, "<textarea id=\"secret\"", "</textarea>");
+    let (attributes, secret) = field.split_once('>').unwrap();
+    assert!(attributes.contains(" readonly "), "{field}");
+    secret.to_owned()
 }
 
 /// The fields of a page's own form that are hidden.
