@@ -417,7 +417,7 @@ async fn an_admin_makes_keys_for_service_accounts() {
     secret(&send(&mut ann, path, &form, &fields).await);
     let key = named(&house, KeyKind::ApplicationKey, "deploys").await;
     assert_eq!(key.owner_id, Some(account.id));
-    let scopes = ["api_keys_read", "dashboards_read", "metrics_read"];
+    let scopes = ["api_keys_read", "metrics_read", "dashboards_read"];
     assert_eq!(key.scopes.as_deref(), Some(&scopes.map(str::to_owned)[..]));
     let page = ann.get(&format!("/application-keys/{}", key.id)).await;
     assert!(
@@ -428,7 +428,7 @@ async fn an_admin_makes_keys_for_service_accounts() {
             "id=\"scope-api_keys_read\" name=\"scope.api_keys_read\" value=\"on\" checked"
         )
     );
-    assert!(page.text.contains("value=\"dashboards_read metrics_read\""));
+    assert!(page.text.contains("value=\"metrics_read dashboards_read\""));
     let by_owner = ann.get(&format!("/application-keys?owner={owner}")).await;
     assert!(by_owner.text.contains("deploys") && by_owner.text.contains("1 key"));
 }
