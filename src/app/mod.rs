@@ -257,7 +257,8 @@ impl App {
                 relay,
                 proxy.address,
                 provider,
-            );
+            )
+            .counting(Arc::clone(&usage));
             tokio::spawn(desk::serve(listener, desk, rest_ends.clone()))
         });
         let views = admin::Views {

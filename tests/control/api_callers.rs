@@ -94,6 +94,35 @@ async fn a_pair_opens_both_doors_and_nothing_else_does(scene: Scene) {
 }
 
 #[tokio::test]
+async fn a_key_that_is_used_at_either_door_was_used() {
+    let scene = Scene::over_a_file().await;
+    let (_, standard) = scene.member("ann", Role::Standard).await;
+    let list = "GET /api/v2/current_user/application_keys";
+    let used = async |pair: &Pair| {
+        let listed = scene.call_as(pair, list, Value::Null).await.json();
+        listed["data"][0]["attributes"]["last_used_at"].clone()
+    };
+    let direct = scene.direct(Some(&standard), list, &[], Value::Null).await;
+    assert_eq!(direct.status, 200, "{}", direct.text());
+    let key = id_of_first(&direct);
+    let shown = format!("GET /api/v2/application_keys/{key}");
+    let deadline = std::time::Instant::now() + crate::harness::WAIT_MAX;
+    // Asked with another key, so that only the direct call has used it.
+    while scene.call(&shown, Value::Null).await.json()["data"]["attributes"]["last_used_at"]
+        .is_null()
+    {
+        assert!(std::time::Instant::now() < deadline, "it is not counted");
+    }
+    while used(&pair(&scene.acme)).await.is_null() {
+        assert!(std::time::Instant::now() < deadline, "it is not counted");
+    }
+}
+
+fn id_of_first(listed: &Reply) -> String {
+    listed.json()["data"][0]["id"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
 async fn a_key_is_refused_at_other_addresses_and_when_it_has_expired() {
     let scene = Scene::over_a_file().await;
     let line = "GET /api/v2/current_user";
