@@ -22,7 +22,10 @@ use tower::ServiceExt as _;
 const CONNECTIONS_MAX: usize = 512;
 
 /// How long the head of a request may take, also the next one on a connection that is kept.
-const HEAD_WITHIN: Duration = Duration::from_secs(10);
+pub const HEAD_WITHIN: Duration = Duration::from_secs(10);
+
+/// How many connections a worker of the proxy keeps open while nothing is asked on them.
+pub const KEPT_PER_WORKER: usize = 16;
 
 /// The largest head, in bytes, and the most headers of one.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
