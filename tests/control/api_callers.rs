@@ -94,6 +94,47 @@ async fn a_pair_opens_both_doors_and_nothing_else_does(scene: Scene) {
 }
 
 #[tokio::test]
+async fn a_key_is_refused_at_other_addresses_and_when_it_has_expired() {
+    let scene = Scene::over_a_file().await;
+    let line = "GET /api/v2/current_user";
+    let elsewhere = json!({"name": "elsewhere", "allowed_addresses": ["203.0.113.0/24"]});
+    let made = scene
+        .call("POST /api/v2/api_keys", new("api_keys", elsewhere))
+        .await;
+    assert_eq!(made.status, 201, "{}", made.text());
+    let mut bound = pair(&scene.acme);
+    bound.api_key = made.json()["data"]["attributes"]["key"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let soon = jiff::Timestamp::now() + std::time::Duration::from_millis(1500);
+    let brief = json!({"name": "brief", "expires_at": soon.to_string()});
+    let made = scene
+        .call(
+            "POST /api/v2/current_user/application_keys",
+            new("application_keys", brief),
+        )
+        .await;
+    assert_eq!(made.status, 201, "{}", made.text());
+    let mut brief = pair(&scene.acme);
+    brief.application_key = made.json()["data"]["attributes"]["key"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let answered = async |pair: &Pair| {
+        let relayed = scene.call_as(pair, line, Value::Null).await;
+        let direct = scene.direct(Some(pair), line, &[], Value::Null).await;
+        (relayed.status, direct.status)
+    };
+    assert_eq!(answered(&bound).await, (403, 403));
+    let deadline = std::time::Instant::now() + crate::harness::WAIT_MAX;
+    while answered(&brief).await != (403, 403) {
+        assert!(std::time::Instant::now() < deadline, "it does not expire");
+    }
+    assert!(jiff::Timestamp::now() >= soon, "it expired too early");
+}
+
+#[tokio::test]
 async fn what_only_the_proxy_may_say_is_believed_of_nobody_else() {
     let scene = Scene::over_a_file().await;
     let victim = scene.acme.user.clone();
