@@ -85,6 +85,9 @@ pub const fn accepts(access: &Access, kind: KeyKind) -> bool {
     }
 }
 
+/// What whoever asks for keys by their secrets is told, which is what v1 of the key management API does (WIRE 5.2).
+pub const READ_ONCE: &str = "Secrets can be read once, when they are created: use the v2 key management API, whose ids are not secrets.";
+
 /// How many keys there may be. Configurable; the defaults are the Datadog rules of WIRE 5.7.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {

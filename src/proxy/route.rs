@@ -7,7 +7,7 @@ use http::Method;
 
 use super::target::Target;
 use crate::config::{RouteAccess, RouteConfig, RouteFamily};
-use crate::keys::Access;
+use crate::keys::{Access, rules};
 
 /// Groups of routes whose clients read an answer in the same way (DESIGN 4): the shape of a refusal, and a metric label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -156,8 +156,6 @@ const SELF_V1: &str = "(validate v1)";
 const SELF_V2: &str = "(validate v2)";
 const SELF_KEYS: &str = "(validate keys)";
 const SELF_OPTIONS: &str = "(options)";
-
-const READ_ONCE: &str = "Secrets can be read once, when they are created: use the v2 key management API, whose ids are not secrets.";
 
 #[rustfmt::skip]
 const ROWS: &[Row] = {
@@ -524,7 +522,7 @@ fn default_entry(row: &Row) -> Entry {
             body_max: row.body_max,
             reads_bearer: row.path == "/api/v1/lineage",
             key_after: row.path.starts_with("/v1/input").then_some("/v1/input"),
-            closed_because: read_once.then_some(READ_ONCE),
+            closed_because: read_once.then_some(rules::READ_ONCE),
         },
     }
 }

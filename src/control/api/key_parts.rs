@@ -152,7 +152,8 @@ pub(super) async fn included<'k>(
     for user in wanted {
         match asker.look(Request::ShowUser { user }).await {
             Ok(Response::User(user)) => {
-                if !of_roles.contains(&user.role) {
+                // Clients know roles beside the owners of application keys only.
+                if query.includes("owned_by") && !of_roles.contains(&user.role) {
                     of_roles.push(user.role);
                 }
                 included.push(Included::User(users::User::of(&user)));

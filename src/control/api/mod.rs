@@ -34,16 +34,13 @@ use utoipa_axum::router::OpenApiRouter;
 use self::answers::Failure;
 use self::auth::X_REQUEST_ID;
 use crate::control::desk::Desk;
+use crate::keys::rules;
 
 /// What every handler is given.
 type Shared = Arc<Desk>;
 
 /// A request that takes longer is given up, before the listener gives it up without a word.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// What v1 is answered (WIRE 5.2): its ids are the secrets.
-const V1: &str = "In v1 the ids of keys are their secrets, which are not kept here: use /api/v2/api_keys, \
-    /api/v2/application_keys and /api/v2/users";
 
 fn documented() -> OpenApiRouter<Shared> {
     OpenApiRouter::with_openapi(openapi::head())
@@ -80,7 +77,7 @@ pub fn router(desk: &Arc<Desk>) -> Router<Arc<Desk>> {
 }
 
 async fn closed() -> Failure {
-    Failure::new(StatusCode::FORBIDDEN, V1)
+    Failure::new(StatusCode::FORBIDDEN, rules::READ_ONCE)
 }
 
 async fn absent() -> Failure {

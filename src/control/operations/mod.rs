@@ -11,7 +11,6 @@ mod usage;
 
 use crate::control::caller::Standing;
 use crate::control::explain::Question;
-use crate::control::views::Names;
 use crate::control::{
     Caller, FoundedView, KeyService, KeyView, OrgView, Request, Response, ServiceError,
     UserChanges, UserView,

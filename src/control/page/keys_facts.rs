@@ -4,7 +4,7 @@
 use super::visitor::Visitor;
 use super::words_keys::{self, Words, words};
 use crate::control::operations::keys::{Touch, Whose, takes};
-use crate::control::{AuditView, KeyStatus, KeyView, UserView};
+use crate::control::{AuditView, KeyStatus, KeyView, SourceView, UserView};
 use crate::keys::refusal::Language;
 use crate::keys::{KeyId, KeyKind, UserKind};
 
@@ -128,17 +128,47 @@ impl State {
     }
 }
 
-/// How much a key was used.
+/// How much a key was used, and from where.
 pub(super) struct Used {
     pub(super) last: Option<When>,
+    pub(super) last_from: String,
     pub(super) count: u64,
+    /// The last places, where one key is shown.
+    pub(super) sources: Vec<Source>,
+    /// While it is shadow-revoked: how many requests would have been refused.
+    pub(super) would_be_refused: Option<u64>,
+}
+
+/// One place that a key is used from.
+pub(super) struct Source {
+    pub(super) address: String,
+    pub(super) agent: String,
+    pub(super) last: When,
+    pub(super) count: u64,
+    pub(super) shadow: u64,
+}
+
+impl Source {
+    fn of(source: &SourceView, now: Now) -> Self {
+        Self {
+            address: source.address.clone(),
+            agent: source.user_agent.clone(),
+            last: When::of(&source.last_used_at, now),
+            count: source.requests,
+            shadow: source.shadow_requests,
+        }
+    }
 }
 
 impl Used {
     fn of(key: &KeyView, now: Now) -> Self {
+        let sources = key.sources.iter();
         Self {
             last: When::maybe(key.last_used_at.as_deref(), now),
+            last_from: key.last_used_from.clone().unwrap_or_default(),
             count: key.uses,
+            sources: sources.map(|source| Source::of(source, now)).collect(),
+            would_be_refused: None,
         }
     }
 

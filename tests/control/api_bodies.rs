@@ -1,0 +1,130 @@
+//! What strangers to the API's forms send: broken, deep, large and misaddressed requests. None of them does anything, and all
+//! are answered as JSON.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Client, Reply, request};
+use crate::scene::{Scene, error, pair};
+
+async fn raw(scene: &Scene, line: &str, kind: Option<&str>, body: &[u8]) -> Reply {
+    let pair = pair(&scene.acme);
+    let mut headers = vec![
+        ("DD-API-KEY", pair.api_key.as_str()),
+        ("DD-APPLICATION-KEY", pair.application_key.as_str()),
+    ];
+    headers.extend(kind.map(|kind| ("Content-Type", kind)));
+    Client::connect(scene.control())
+        .await
+        .send(request(line, &headers, body))
+        .await
+}
+
+#[tokio::test]
+async fn a_bad_body_is_refused_with_the_place_and_does_nothing() {
+    let scene = Scene::over_a_file().await;
+    let line = "POST /api/v2/api_keys";
+    let deep = [b"[".repeat(200_000), b"]".repeat(200_000)].concat();
+    let deep_inside = format!(
+        r#"{{"data":{{"type":"api_keys","attributes":{{"name":{}"#,
+        "[".repeat(5_000)
+    );
+    for (body, says) in [
+        (&b"{"[..], "line 1 column 1"),
+        (b"null", "line 1"),
+        (b"[]", "line 1"),
+        (b"\xff\xfe", "line 1"),
+        (br#"{"data":{"type":"api_keys"}}"#, "attributes"),
+        (br#"{"data":{"type":"api_keys","attributes":{}}}"#, "name"),
+        (
+            br#"{"data":{"type":"api_keys","attributes":{"name":7}}}"#,
+            "line 1 column",
+        ),
+        (
+            br#"{"data":{"type":"api_keys","attributes":{"name":"a","name":"b"}}}"#,
+            "duplicate",
+        ),
+        (
+            br#"{"data":{"type":"users","attributes":{"name":"a"}}}"#,
+            "data.type",
+        ),
+        (b"", "data"),
+        (&deep, "line 1"),
+        (deep_inside.as_bytes(), "line 1"),
+    ] {
+        let refused = raw(&scene, line, Some("application/json"), body).await;
+        let start = String::from_utf8_lossy(&body[..body.len().min(60)]).into_owned();
+        assert_eq!(refused.status, 400, "{start}: {}", refused.text());
+        assert!(
+            error(&refused).contains(says),
+            "{start}: {}",
+            error(&refused)
+        );
+        assert!(error(&refused).len() < 500);
+    }
+    let large = raw(
+        &scene,
+        line,
+        Some("application/json"),
+        &vec![b' '; 1024 * 1024 + 1],
+    )
+    .await;
+    assert_eq!(large.status, 413, "{}", large.text());
+    assert!(large.json()["errors"][0].is_string());
+    for kind in [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+    ] {
+        let refused = raw(
+            &scene,
+            line,
+            Some(kind),
+            br#"{"data":{"type":"api_keys","attributes":{"name":"x"}}}"#,
+        )
+        .await;
+        assert_eq!(refused.status, 415, "{kind}");
+        assert!(refused.json()["errors"][0].is_string());
+    }
+    let listed = scene.call("GET /api/v2/api_keys", Value::Null).await.json();
+    assert_eq!(
+        listed["data"].as_array().unwrap().len(),
+        1,
+        "nothing was made"
+    );
+    // Names that JSON has for itself, and none at all.
+    for kind in [
+        Some("application/vnd.api+json; charset=utf-8"),
+        Some("text/json"),
+        None,
+    ] {
+        let name = format!("as {kind:?}");
+        let body = json!({"data": {"type": "api_keys", "attributes": {"name": name}}}).to_string();
+        let made = raw(&scene, line, kind, body.as_bytes()).await;
+        assert_eq!(made.status, 201, "{}", made.text());
+    }
+}
+
+#[tokio::test]
+async fn unknown_paths_and_methods_are_answered_as_json_with_a_request_id() {
+    let scene = Scene::over_a_file().await;
+    for (line, status) in [
+        ("GET /api/v2/nothing", 404),
+        ("GET /api/v2/api_keys/x/y", 404),
+        ("GET /api/v2/api_keys/", 404),
+        ("GET /api/v3/api_keys", 404),
+        ("PUT /api/v2/api_keys", 405),
+        ("DELETE /api/v2/api_keys", 405),
+        ("POST /api/v2/current_user", 405),
+        ("GET /api/v1/api_key", 403),
+        ("GET /api/v1/application_key/0123456789abcdef", 403),
+    ] {
+        let reply = raw(&scene, line, None, b"").await;
+        assert_eq!(reply.status, status, "{line}: {}", reply.text());
+        assert!(reply.json()["errors"][0].is_string());
+        assert!(reply.header("x-request-id").is_some());
+        assert_eq!(reply.header("cache-control"), Some("no-store"));
+        assert!(reply.header("access-control-allow-origin").is_none());
+    }
+    let v1 = raw(&scene, "GET /api/v1/api_key", None, b"").await;
+    assert!(error(&v1).contains("use the v2 key management API"));
+}
