@@ -11,7 +11,7 @@ import time
 import urllib.parse
 
 from browser import Browser
-from gateway import PATIENCE_S, Gateway
+from gateway import PATIENCE_S
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SCREENSHOTS = os.path.join(ROOT, "tests", ".env", "screenshots")
@@ -24,17 +24,6 @@ ENTER, TAB, SPACE = "\ue007", "\ue004", " "
 
 # An element's id in an answer of chromedriver.
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
-
-_shared = None
-
-
-def gateway():
-    """The one demo of all tests of pages; each makes the org that it changes."""
-    global _shared
-    if _shared is None:
-        _shared = Gateway()
-    return _shared
-
 
 @functools.cache
 def axe():

@@ -3,8 +3,7 @@
 import re
 from unittest import TestCase
 
-import pages
-from gateway import Demo
+import gateway
 from pages import ENTER, PASSWORD, SPACE, TAB, Person
 
 # The element that has the focus: what it is, whether one can see that, and its place among all elements.
@@ -50,7 +49,7 @@ class AccessCase(TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.gateway = pages.gateway()
+        cls.gateway = gateway.shared()
         cls.org, cls.made = cls.gateway.new_org("Access")
         cls.people = {}
         for handle, name, role in (("kim@access.example", "Kim", "admin"), ("roe@access.example", "Roe", "read-only")):
@@ -120,6 +119,28 @@ class AccessCase(TestCase):
                 choices = self.kim.js("new Set([...document.querySelectorAll('[type=radio]')].map((it) => it.name)).size")
                 self.assertEqual(len(places), operable + choices)
 
+    def test_language_and_colours_are_chosen_on_any_page_and_kept(self):
+        sam = Person(self.gateway.pages)
+        self.addCleanup(sam.close)
+        sam.open("/sign-in?next=/audit")
+        sam.choose("Language", "Français")
+        sam.choose("Colours", "Dark")
+        sam.press("Apply", within="//footer")
+        self.assertEqual(sam.here, "/sign-in?next=/audit", "the page stays")
+        sam.see("Se connecter")
+        look = "[document.documentElement.lang, getComputedStyle(document.documentElement).colorScheme, getComputedStyle(document.body).backgroundColor]"
+        lang, scheme, dark = sam.js(look)
+        self.assertEqual((lang, scheme), ("fr", "dark"))
+        # The system's colours are light, and then dark: what was chosen counts.
+        self.assertEqual(sam.faults_here(), [])
+        sam.choose("Couleurs", "Clair")
+        sam.press("Appliquer", within="//footer")
+        sam.look_as("phone", "dark")
+        _, scheme, light = sam.js(look)
+        self.assertEqual(scheme, "light")
+        self.assertNotEqual(light, dark)
+        self.assertEqual(sam.faults_here(), [])
+
     def test_axe_finds_nothing_on_pages_that_the_story_does_not_come_by(self):
         kim, faults = self.kim, []
         created = self.gateway.cli("service-accounts", "create", "--org", self.org, "--name", "deploys", "--role", "standard")
@@ -183,7 +204,7 @@ class AccessCase(TestCase):
 
 class DemoCase(TestCase):
     def test_the_link_that_the_demo_prints_leads_a_person_in(self):
-        demo = Demo(output="text")
+        demo = gateway.Demo(output="text")
         self.addCleanup(demo.close)
         link = demo.lines.wait(
             lambda lines: next(filter(None, (re.search(r"http://\S+/welcome/[0-9a-f]+", line) for line in lines)), None), "link to the pages"

@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from unittest import TestCase
 
-import pages
+import gateway
 from pages import PASSWORD, Person, Visitor
 
 # Breaks out of a text, an attribute, a title and a script, if anything lets it; and would be seen if a template were filled in twice.
@@ -45,7 +45,7 @@ class Elsewhere:
 class AttackCase(TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.gateway = pages.gateway()
+        cls.gateway = gateway.shared()
         cls.origin = cls.gateway.pages
         cls.org, made = cls.gateway.new_org("Target")
         cls.api_key = made["secret"]

@@ -1,10 +1,9 @@
 """The whole story on the pages, as people do it in Chromium: in English and in French, on a desk and a phone, without a script."""
 
-import re
 from unittest import TestCase
 
+import gateway
 import pages
-from gateway import PATIENCE_S
 from pages import PASSWORD, Person
 
 API_KEY = "[0-9a-f]{32}"
@@ -30,7 +29,7 @@ ENGLISH = {
     "find": ("Name or last four characters", "Search", "No key is like that."),
     "users": ("Users", "Create user", "Name", "E-mail", "Standard", "Sign-in link for Bob", "All users"),
     "leave": ("Disable…", "Yes, end all of this for Bob now", "Disable Bob", "Bob is disabled", "In force on every node that runs."),
-    "usage": "Usage", "fleet": "Fleet", "accounts": ("Service accounts", "Create service account"),
+    "used from": "Used from", "usage": "Usage", "fleet": "Fleet", "accounts": ("Service accounts", "Create service account"),
     "audit": ("Audit log", "Details", "What", "Show"),
     "deeds": (
         "Ann created API key “web-agents”", "Ann created application key “scripts”", "Ann created client token “shop”",
@@ -60,7 +59,7 @@ FRENCH = {
     "find": ("Nom ou quatre derniers caractères", "Rechercher", "Aucune clé ne correspond."),
     "users": ("Utilisateurs", "Créer un utilisateur", "Nom", "E-mail", "Standard", "Lien de connexion pour Bob", "Tous les utilisateurs"),
     "leave": ("Désactiver…", "Oui, mettre fin à tout cela pour Bob maintenant", "Désactiver Bob", "Bob est désactivé", "En vigueur sur chaque nœud en marche."),
-    "usage": "Utilisation", "fleet": "Nœuds", "accounts": ("Comptes de service", "Créer un compte de service"),
+    "used from": "Utilisée depuis", "usage": "Utilisation", "fleet": "Nœuds", "accounts": ("Comptes de service", "Créer un compte de service"),
     "audit": ("Journal d'audit", "Détails", "Quoi", "Afficher"),
     "deeds": (
         "Ann a créé la clé d'API « web-agents »", "Ann a créé la clé d'application « scripts »", "Ann a créé le jeton client « shop »",
@@ -77,7 +76,7 @@ class Story:
 
     def __init__(self, case, words, size, theme, script, looks):
         self.case, self.w, self.looks = case, words, looks
-        self.gateway = pages.gateway()
+        self.gateway = gateway.shared()
         self.faults = []
         self.people = []
         self.ann = self.person(size, theme, script)
@@ -191,6 +190,13 @@ class Story:
         ann.open(path)
         self.case.assertNotIn(f"{self.w['last used']}\n{self.w['never']}", ann.text)
         self.look(ann, f"{name}-used")
+
+    def from_where(self, path):
+        """Who used a key, and from where."""
+        ann = self.ann
+        ann.open(f"/usage{path}")
+        ann.see(self.w["used from"], "127.0.0.1", "story/1.0")
+        self.look(ann, "usage-of-key")
 
     def shadow(self, path):
         ann, (shadow, done) = self.ann, self.w["shadow"]
@@ -334,6 +340,7 @@ class Story:
         for path, name in ((api_path, "web-agents"), (application_path, "scripts"), (token_path, "shop")):
             self.used(path, name)
 
+        self.from_where(api_path)
         self.shadow(api_path)
         self.case.assertEqual(self.send("series", **secrets), 202, "a shadow-revoked key still works")
         new_token = self.rotate(token_path, CLIENT_TOKEN)
