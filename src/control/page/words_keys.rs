@@ -110,7 +110,6 @@ words! {
     who = "Who", "Qui";
     what = "What", "Quoi";
     details = "Before and after", "Avant et après";
-    nothing = "nothing", "rien";
     may_not_change = "Your role may look at this key and not change it.", "Votre rôle permet de voir cette clé, pas de la modifier.";
     rotate = "Rotate", "Renouveler";
     revoke = "Revoke", "Révoquer";
