@@ -107,7 +107,6 @@ impl UsageCounts {
 mod tests {
     use std::collections::BTreeMap;
     use std::sync::atomic::{AtomicBool, Ordering};
-    use std::time::Instant;
 
     use super::super::Slot;
     use super::*;

@@ -18,7 +18,14 @@ async fn a_refused_form_comes_back_as_it_was_filled_in() {
     let api = "/api-keys/new";
     let token = "/client-tokens/new";
     let app = "/application-keys/new";
-    let tries: [(&str, Vec<(&str, &str)>, u16, &str, &str); 8] = [
+    type Try = (
+        &'static str,
+        Vec<(&'static str, &'static str)>,
+        u16,
+        &'static str,
+        &'static str,
+    );
+    let tries: [Try; 8] = [
         (
             api,
             vec![("name", " ")],

@@ -491,10 +491,7 @@ fn whatever_lies_where_the_log_or_the_papers_should_be_revoking_and_disabling_go
         };
         let found = store.verify_log(&[]).unwrap();
         assert!(!found.faults.is_empty(), "{rest} {number}");
-        assert_eq!(
-            store.password(leaver.id).map(|it| it.is_some()).unwrap(),
-            false
-        );
+        assert!(store.password(leaver.id).unwrap().is_none());
 
         let revoked = store.revoke_key(token.id, &By::operator()).unwrap();
         assert!(revoked.value.revoked.is_some() && revoked.audit.is_some());

@@ -79,15 +79,15 @@ fn fill(store: &dyn Kept) -> Vec<User> {
     people
 }
 
-/// Everything that lies beside the records.
-fn beside(
-    store: &dyn Kept,
-    people: &[User],
-) -> (
+/// The hashes of each log, the passwords, and the sessions.
+type Beside = (
     Vec<Vec<[u8; 32]>>,
     Vec<Option<String>>,
     Vec<Option<Session>>,
-) {
+);
+
+/// Everything that lies beside the records.
+fn beside(store: &dyn Kept, people: &[User]) -> Beside {
     let hashes = Partition::all().map(|partition| {
         let entries = store.log_before(partition, None, usize::MAX).unwrap();
         entries
