@@ -16,7 +16,7 @@ use tower::limit::GlobalConcurrencyLimitLayer;
 
 use super::sign_in::doors::Doors;
 use super::sign_in::provider::Provider;
-use super::{KeyService, api, page};
+use super::{KeyService, api, connections, page};
 use crate::config::{Config, Control, Rules, SecretValue};
 use crate::drain::Signal;
 use crate::keys::KeyTable;
@@ -136,9 +136,8 @@ pub async fn serve(listener: TcpListener, desk: Desk, mut drain: Signal) {
         .merge(page::router(&desk))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(bounds)
-        .with_state(Arc::clone(&desk))
-        .into_make_service_with_connect_info::<SocketAddr>();
-    let serving = axum::serve(listener, router);
+        .with_state(Arc::clone(&desk));
+    let serving = connections::serve(listener, router);
     let forgetting = async {
         loop {
             tokio::time::sleep(FORGET_EVERY.mul_f64(0.5 + fastrand::f64())).await;
@@ -149,7 +148,7 @@ pub async fn serve(listener: TcpListener, desk: Desk, mut drain: Signal) {
         }
     };
     tokio::select! {
-        served = async { serving.await } => { let _ = served; }
+        () = serving => {}
         () = forgetting => {}
         () = drain.ordered() => {}
     }

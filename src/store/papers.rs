@@ -140,10 +140,10 @@ pub struct AsOf {
 }
 
 impl AsOf {
-    /// As the user and their password are.
-    pub fn of(user: &User, password: Option<&Password>) -> Self {
+    /// As the user's record says.
+    pub const fn of(user: &User) -> Self {
         Self {
-            password_set_at: password.map(|password| password.set_at),
+            password_set_at: user.password_set_at,
             disabled_at: user.application_keys_revoked_at,
         }
     }

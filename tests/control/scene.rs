@@ -55,10 +55,22 @@ fn listens(config: &mut Config) {
 
 impl Scene {
     pub async fn over_a_file() -> Self {
-        Self::with(Gateway::start_with(listens).await).await
+        Self::over_a_file_with(|_| {}).await
     }
 
     pub async fn over_redis() -> Self {
+        Self::over_redis_with(|_| {}).await
+    }
+
+    pub async fn over_a_file_with(configure: impl FnOnce(&mut Config)) -> Self {
+        let gateway = Gateway::start_with(|config| {
+            listens(config);
+            configure(config);
+        });
+        Self::with(gateway.await).await
+    }
+
+    pub async fn over_redis_with(configure: impl FnOnce(&mut Config)) -> Self {
         let home = tokio::task::spawn_blocking(homes::InRedis::new)
             .await
             .unwrap();
@@ -69,6 +81,7 @@ impl Scene {
         };
         let gateway = Gateway::start_with(|config| {
             made(config);
+            configure(config);
             let (store, rules) = (config.store.clone(), config.rules.clone());
             // Redis is asked by connections that block.
             let thread = std::thread::spawn(move || store::open(&store, &rules, true).map(drop));

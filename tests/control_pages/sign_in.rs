@@ -108,10 +108,10 @@ async fn an_unknown_login_name_costs_the_same_work_as_a_known_one() {
     assert_eq!(tokio::runtime::Handle::current().runtime_flavor(), MULTI);
     let house = House::start_with(|config| config.control.sign_in_attempts = 1000).await;
     house.signed_in().await;
-    let mut took = Vec::new();
-    for handle in ["warm@up.example", HANDLE, "nobody@acme.example"] {
-        let mut times = Vec::new();
-        for _ in 0..5 {
+    // The quickest of many, one after the other: what else the machine does only adds to it.
+    let mut quickest = [Duration::MAX; 2];
+    for _ in 0..12 {
+        for (quickest, handle) in quickest.iter_mut().zip([HANDLE, "nobody@acme.example"]) {
             let mut browser = house.browser();
             let csrf = browser.get("/sign-in").await.csrf();
             let began = Instant::now();
@@ -121,12 +121,10 @@ async fn an_unknown_login_name_costs_the_same_work_as_a_known_one() {
                 ("password", "not the password"),
             ];
             assert_eq!(browser.post("/sign-in", &fields).await.status, 403);
-            times.push(began.elapsed());
+            *quickest = began.elapsed().min(*quickest);
         }
-        times.sort();
-        took.push(times[2]);
     }
-    let (known, unknown) = (took[1], took[2]);
+    let [known, unknown] = quickest;
     assert!(
         unknown * 2 > known && known * 2 > unknown,
         "{known:?} {unknown:?}"

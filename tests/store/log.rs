@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use keygate::keys::audit::{Action, AuditEntry, AuditId, By, Via};
 use keygate::keys::{Actor, OrgId, Partition, Role, User};
 use keygate::store::log::{HeadView, LogFindings};
-use keygate::store::papers::{Link, PaperId, Session, SignInBy};
+use keygate::store::papers::{AsOf, Link, PaperId, Session, SignInBy};
 use keygate::store::{Done, KeyChange, NewUser, Rotation, UserChange};
 use redis::Commands as _;
 
@@ -215,6 +215,7 @@ fn session(user: &User) -> Session {
         opened_at,
         seen_at: opened_at,
         expires_at,
+        as_of: AsOf::of(user),
     }
 }
 

@@ -8,7 +8,7 @@ use keygate::config::{Config, SecretValue, StoreConfig};
 use keygate::keys::audit::{Action, By};
 use keygate::keys::rules::Limits;
 use keygate::keys::{KeyTable, Partition, User};
-use keygate::store::papers::{PaperId, Session, SignInBy};
+use keygate::store::papers::{AsOf, PaperId, Session, SignInBy};
 use keygate::store::{EmbeddedStore, FleetStore, StoreError, migrate};
 use redis::Commands as _;
 
@@ -38,6 +38,7 @@ fn session(user: &User) -> Session {
         opened_at: at,
         seen_at: at,
         expires_at: keygate::keys::Timestamp(at.0 + 600_000),
+        as_of: AsOf::of(user),
     }
 }
 

@@ -3,7 +3,7 @@
 use keygate::keys::audit::By;
 use keygate::keys::rules::Refusal;
 use keygate::keys::{Org, Role, Timestamp, User};
-use keygate::store::papers::{Link, PaperId, Session, SignInBy};
+use keygate::store::papers::{AsOf, Link, PaperId, Session, SignInBy};
 
 use super::homes::{Home, Kept};
 use super::{admin, disabled, name, refusal, user};
@@ -14,6 +14,8 @@ in_every_home! {
     who_may_not_sign_in_gets_no_link_no_password_and_no_session,
     a_session_ends_once_and_is_touched_only_while_it_is_there,
     no_paper_stands_for_another,
+    what_is_over_stays_over_when_it_is_put_back,
+    a_session_of_before_another_password_is_not_opened_after_it,
     only_what_is_over_is_forgotten,
 }
 
@@ -54,6 +56,7 @@ fn session(user: &User, lasting_ms: i64) -> Session {
         opened_at,
         seen_at: opened_at,
         expires_at: Timestamp(opened_at.0 + lasting_ms),
+        as_of: AsOf::of(user),
     }
 }
 
@@ -261,4 +264,92 @@ fn only_what_is_over_is_forgotten(home: &dyn Home) {
     assert_eq!(store.session(at, [2; 32]).unwrap(), None);
     assert_eq!(super::log::count(&*store), logged);
     super::log::is_sound(&store.verify_log(&[]).unwrap());
+}
+
+/// Somebody who may write to the store's place kept papers of ours, and puts them back.
+fn what_is_over_stays_over_when_it_is_put_back(home: &dyn Home) {
+    let store = home.open();
+    let (org, ann, _) = people(&*store);
+    let (at, by) = (org.id.partition(), By::operator());
+    store
+        .make_link([1; 32], link(&ann, a_moment_ago(), 60_000), &by)
+        .unwrap();
+    store
+        .make_link([2; 32], link(&ann, a_moment_ago(), 60_000), &by)
+        .unwrap();
+    drop(store);
+    let [first, second, password] = [
+        PaperId::Link([1; 32]),
+        PaperId::Link([2; 32]),
+        PaperId::Password(ann.id),
+    ]
+    .map(|id| id.bytes());
+    let links = [&first, &second].map(|id| home.paper(at, id).unwrap());
+    let store = home.open();
+    store
+        .use_link(at, [1; 32], "$argon2id$leaked", &by)
+        .unwrap();
+    drop(store);
+    let leaked = home.paper(at, &password).unwrap();
+    let store = home.open();
+    store.set_password(ann.id, "$argon2id$new", &by).unwrap();
+    drop(store);
+
+    home.set_paper(at, &password, Some(&leaked));
+    home.set_paper(at, &first, Some(&links[0]));
+    let store = home.open();
+    assert!(
+        store.password(ann.id).unwrap().is_none(),
+        "nobody gets in with the old one"
+    );
+    drop(store);
+    // Nor does it help to take away what says that a password was set.
+    home.set_paper(at, &password, None);
+    home.set_paper(at, &second, Some(&links[1]));
+    let store = home.open();
+    assert!(store.password(ann.id).unwrap().is_none());
+    for hash in [[1; 32], [2; 32]] {
+        let refused = refusal(store.use_link(at, hash, "$argon2id$theirs", &by));
+        assert!(matches!(refused, Refusal::LinkSpent), "{refused}");
+    }
+    let user = store.user(ann.id).unwrap().unwrap();
+    assert_ne!(
+        AsOf::of(&user),
+        AsOf::of(&ann),
+        "sessions of before are over"
+    );
+    // A new link lets the right one in again.
+    store
+        .make_link([3; 32], link(&ann, a_moment_ago(), 60_000), &by)
+        .unwrap();
+    store.use_link(at, [3; 32], "$argon2id$again", &by).unwrap();
+    assert_eq!(
+        store.password(ann.id).unwrap().unwrap().hash,
+        "$argon2id$again"
+    );
+}
+
+fn a_session_of_before_another_password_is_not_opened_after_it(home: &dyn Home) {
+    let store = home.open();
+    let (org, ann, _) = people(&*store);
+    let opened = session(&ann, 60_000);
+    a_moment_ago();
+    let set = store
+        .set_password(ann.id, "$argon2id$", &By::operator())
+        .unwrap()
+        .value;
+    let again = store
+        .set_password(ann.id, "$argon2id$", &By::operator())
+        .unwrap()
+        .value;
+    assert!(
+        set.password_set_at < again.password_set_at,
+        "each is of its own moment"
+    );
+    let refused = refusal(store.open_session([1; 32], opened, &By::operator()));
+    assert!(matches!(refused, Refusal::SignInFailed), "{refused}");
+    assert_eq!(store.session(org.id.partition(), [1; 32]).unwrap(), None);
+    // The one that it was set for is.
+    let own = session(&again, 60_000);
+    store.open_session([1; 32], own, &By::operator()).unwrap();
 }

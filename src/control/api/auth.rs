@@ -21,6 +21,7 @@ use crate::keys::audit::Via;
 use crate::keys::policy::{Circumstances, Decision, authorize};
 use crate::keys::secret::{Fingerprinter, is_secret};
 use crate::keys::{Access, Credential, KeyId, KeyKind, OrgId, Presented, Reason, UserId};
+use crate::store::StoreError;
 
 /// The name of a request, in its answer and in the audit log.
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -78,18 +79,26 @@ impl FromRequestParts<Arc<Desk>> for Asker {
         };
         let service = desk.service.clone();
         let id = found.application_key;
-        let stored = spawn_blocking(move || service.store().key(id)).await;
-        let stored = stored
+        let stored = spawn_blocking(move || {
+            let store = service.store();
+            Ok::<_, StoreError>((store.key(id)?, store.user(found.user)?))
+        });
+        let (key, owner) = stored
+            .await
             .map_err(|_| Failure::unexpected())?
             .map_err(ServiceError::Store)?;
-        // The table may be a moment behind the store: a key that is revoked there opens nothing here.
-        let key = stored
-            .filter(|key| {
+        // The table may be a moment behind the store: a key that is revoked there, alone or with all of its owner's, opens
+        // nothing here.
+        let key = key
+            .zip(owner)
+            .filter(|(key, owner)| {
                 key.kind == KeyKind::ApplicationKey
-                    && key.owner == Some(found.user)
+                    && key.owner == Some(owner.id)
                     && key.org == found.org
                     && key.revoked.is_none()
+                    && !owner.has_revoked(key)
             })
+            .map(|(key, _)| key)
             .ok_or_else(Failure::forbidden)?;
         let mut caller = Caller::member(found.user, key.scopes, Via::Api);
         caller.by.application_key = Some(key.id);

@@ -22,9 +22,7 @@ impl Performing<'_> {
     ) -> Result<Response, ServiceError> {
         let org = self.org(org)?.id;
         self.need(Permission::UserAccessInvite)?;
-        if role == Role::Admin {
-            self.need(Permission::UserAccessManage)?;
-        }
+        self.may_make(role)?;
         // The operator may choose any handle, as `init` does.
         let handle = match self.standing.user() {
             Some(_) => email(address)?,
@@ -51,9 +49,7 @@ impl Performing<'_> {
     ) -> Result<Response, ServiceError> {
         let org = self.org(org)?.id;
         self.need(Permission::ServiceAccountWrite)?;
-        if role == Role::Admin {
-            self.need(Permission::UserAccessManage)?;
-        }
+        self.may_make(role)?;
         let address = address
             .filter(|text| !text.is_empty())
             .map(email)
@@ -94,8 +90,8 @@ impl Performing<'_> {
             UserKind::Person => Permission::UserAccessManage,
             UserKind::ServiceAccount => Permission::ServiceAccountWrite,
         })?;
-        if changes.role == Some(Role::Admin) {
-            self.need(Permission::UserAccessManage)?;
+        if let Some(role) = changes.role {
+            self.may_make(role)?;
         }
         let address = match (&changes.email, user.kind) {
             (Some(text), UserKind::ServiceAccount) if text.is_empty() => None,
@@ -117,6 +113,17 @@ impl Performing<'_> {
         let done = self.store.update_user(user.id, change, &self.caller.by)?;
         let user = self.noted(done);
         Ok(self.user_changed(&user))
+    }
+
+    /// Whether the caller may make somebody this. An admin can do everything: a key with scopes, which cannot, makes none.
+    fn may_make(&self, role: Role) -> Result<(), ServiceError> {
+        match role {
+            Role::Admin => {
+                self.need(Permission::UserAccessManage)?;
+                Ok(self.standing.may_give(None)?)
+            }
+            Role::Standard | Role::ReadOnly => Ok(()),
+        }
     }
 
     /// What ends at once when the user is disabled, and what is left to rotate.

@@ -97,6 +97,12 @@ words! {
     saved_shadow = "Shadow-revoked. Its requests still pass, and are counted.", "Révoquée à blanc. Ses requêtes passent encore, et sont comptées.";
     saved_unshadow = "The shadow revocation is taken back.", "La révocation à blanc est annulée.";
     usage = "Usage", "Utilisation";
+    from = "from", "depuis";
+    would_be_refused = "Would have been refused", "Auraient été refusées";
+    sources = "The last places it was used from", "Les derniers endroits d'où elle a servi";
+    address = "Address", "Adresse";
+    program = "Program", "Programme";
+    unnamed = "does not say", "ne le dit pas";
     usage_hint = "Counted are requests that were accepted, and written down every few seconds.", "Seules les requêtes acceptées sont comptées, et notées toutes les quelques secondes.";
     history = "What was done to it", "Ce qui lui a été fait";
     history_more = "All entries in the audit log", "Toutes les entrées du journal d'audit";
@@ -104,7 +110,6 @@ words! {
     who = "Who", "Qui";
     what = "What", "Quoi";
     details = "Before and after", "Avant et après";
-    nothing = "nothing", "rien";
     may_not_change = "Your role may look at this key and not change it.", "Votre rôle permet de voir cette clé, pas de la modifier.";
     rotate = "Rotate", "Renouveler";
     revoke = "Revoke", "Révoquer";

@@ -74,9 +74,7 @@ impl Doors {
             })
             .await?;
         let (user, kept) = found;
-        let as_of = user
-            .as_ref()
-            .map(|user| (user.id, AsOf::of(user, kept.as_ref())));
+        let as_of = user.as_ref().map(|user| (user.id, AsOf::of(user)));
         let is_it = self
             .passwords
             .is(password, kept.map(|kept| kept.hash))
@@ -119,7 +117,7 @@ impl Doors {
         let user = self
             .stored(move |store| {
                 let done = store.use_link(token.partition, token.hash, &hash, &writer)?;
-                as_of_own(store, &done.value, &hash)
+                Ok((done.value.id, AsOf::of(&done.value)))
             })
             .await?;
         self.open(user, SignInBy::Link, by).await
@@ -146,7 +144,7 @@ impl Doors {
         let user = self
             .stored(move |store| {
                 let done = store.set_password(user, &hash, &writer)?;
-                as_of_own(store, &done.value, &hash)
+                Ok((done.value.id, AsOf::of(&done.value)))
             })
             .await?;
         self.open(user, SignInBy::Password, by).await
@@ -162,8 +160,7 @@ impl Doors {
             .stored(move |store| {
                 let user = the_person(store, &handle, Some(&org))?;
                 let user = user.ok_or(Refusal::ProviderUserUnknown)?;
-                let password = store.password(user.id)?;
-                Ok((user.id, AsOf::of(&user, password.as_ref())))
+                Ok((user.id, AsOf::of(&user)))
             })
             .await?;
         self.open(user, SignInBy::Oidc, by).await
@@ -204,15 +201,6 @@ impl Doors {
         let done = spawn_blocking(move || work(&store)).await;
         done.map_err(|_| ServiceError::Unknown)?
     }
-}
-
-/// What a session of somebody who has just set this password depends on. When it is another one by now, somebody else has
-/// set it, and that ended all sessions.
-fn as_of_own(store: &Store, user: &User, hash: &str) -> Result<(UserId, AsOf), ServiceError> {
-    let password = store.password(user.id)?;
-    let own = password.filter(|password| password.hash == hash);
-    let own = own.ok_or(Refusal::SignInFailed)?;
-    Ok((user.id, AsOf::of(user, Some(&own))))
 }
 
 /// The one person with this login name who may sign in. Who is in several orgs with it must name the org: guessing between
@@ -259,10 +247,8 @@ fn link_user(store: &Store, token: &Token) -> Result<User, ServiceError> {
     let link = store.link(token.partition, token.hash)?.ok_or_else(spent)?;
     let user = store.user(link.user)?.ok_or_else(spent)?;
     let org = store.org(user.org)?.ok_or_else(spent)?;
-    let password = store.password(user.id)?.map(|password| password.set_at);
-    let since = password.max(user.application_keys_revoked_at);
     let is_spent = link.expires_at <= now()
-        || since.is_some_and(|at| at >= link.made_at)
+        || user.is_over(link.made_at)
         || user.disabled
         || org.disabled
         || user.kind != UserKind::Person;
