@@ -16,7 +16,9 @@ from gateway import PATIENCE_S
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SCREENSHOTS = os.path.join(ROOT, "tests", ".env", "screenshots")
 SIZES = {"desktop": (1280, 800), "phone": (375, 812)}
-THEMES = ("light", "dark")
+EVERY_WAY = [(size, theme) for size in SIZES for theme in ("light", "dark")]
+# Enough for what looks like something that was looked at in every way.
+BRIEFLY = [("desktop", "light"), ("phone", "dark")]
 # The rules of axe-core whose answer depends on size and colours.
 BY_SIGHT = ["color-contrast", "link-in-text-block", "target-size", "scrollable-region-focusable", "css-orientation-lock"]
 PASSWORD = "four plain words in a row"
@@ -229,21 +231,20 @@ class Person(Browser):
         with open(os.path.join(screenshots(), f"{name}-{self.size}-{self.theme}.png"), "wb") as file:
             file.write(base64.b64decode(shot["data"]))
 
-    def look(self, name, sizes=tuple(SIZES), themes=THEMES):
+    def look(self, name, ways=EVERY_WAY):
         """Looks at this page in each size and theme; the faults that axe-core finds, each told once, with where it was seen."""
-        size, theme = self.size, self.theme
+        before = (self.size, self.theme)
         faults = {}
         rules = None
-        for each_size in sizes:
-            for each_theme in themes:
-                self.look_as(each_size, each_theme)
-                self.picture(name)
-                found = self.faults_here(rules)
-                # What is in the page is the same in each; what is seen of it is not.
-                rules = BY_SIGHT
-                for fault in found:
-                    faults.setdefault(fault, []).append(f"{each_size} {each_theme}")
-        self.look_as(size, theme)
+        for size, theme in ways:
+            self.look_as(size, theme)
+            self.picture(name)
+            found = self.faults_here(rules)
+            # What is in the page is the same in each; what is seen of it is not.
+            rules = BY_SIGHT
+            for fault in found:
+                faults.setdefault(fault, []).append(f"{size} {theme}")
+        self.look_as(*before)
         return [f"{name} ({', '.join(seen)}): {fault}" for fault, seen in faults.items()]
 
 

@@ -4,7 +4,7 @@ import re
 from unittest import TestCase
 
 import gateway
-from pages import ENTER, PASSWORD, SPACE, TAB, Person
+from pages import BRIEFLY, ENTER, PASSWORD, SPACE, TAB, Person
 
 # The element that has the focus: what it is, whether one can see that, and its place among all elements.
 FOCUS = """(() => {
@@ -187,7 +187,7 @@ class AccessCase(TestCase):
             "users": "/users", "audit": "/audit",
         }.items():
             roe.open(path)
-            faults += roe.look(f"read-only-{name}", sizes=("phone",))
+            faults += roe.look(f"read-only-{name}", BRIEFLY)
         # The last API key of an org.
         last = self.gateway.cli("keys", "list", "--org", lone)[0]["id"]
         lee = self.gateway.cli("users", "create", "--org", lone, "--email", "lee@lone.example", "--name", "Lee", "--role", "admin")["id"]
