@@ -1,5 +1,6 @@
 """What somebody with bad intentions tries on the pages, in Chromium and by hand: none of it works."""
 
+import json
 import re
 import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -103,8 +104,11 @@ class AttackCase(TestCase):
                 if eve.all(f"//label[starts-with(., '{label}')]"):
                     eve.fill(label, HOSTILE)
             eve.fill("Name", f"{kind} {HOSTILE}")
+            once = eve.value("//input[@name='once']")
+            eve.js(f"document.querySelector('[name=once]').value = {json.dumps(HOSTILE)}")
             eve.press(create)
             self.is_clean(eve)
+            eve.js(f"document.querySelector('[name=once]').value = {json.dumps(once)}")
             for label in ("Allowed addresses", "Allowed origins", "Other scopes"):
                 if eve.all(f"//label[starts-with(., '{label}')]"):
                     eve.fill(label, "")
