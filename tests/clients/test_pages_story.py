@@ -34,7 +34,7 @@ ENGLISH = {
     "audit": ("Audit log", "Details", "What", "Show"),
     "deeds": (
         "Ann created API key “web-agents”", "Ann created application key “scripts”", "Ann created client token “shop”",
-        "Ann shadow-revoked API key “web-agents”", "Ann rotated client token “shop (old)”", "Ann revoked API key “web-agents”",
+        "Ann shadow-revoked API key “web-agents”", "Ann rotated client token “shop”", "Ann revoked API key “web-agents”",
         "Ann created user “Bob”", "Bob signed in", "Bob created application key “mine”",
         "Ann disabled user “Bob” and revoked all their application keys",
     ),
@@ -64,7 +64,7 @@ FRENCH = {
     "audit": ("Journal d'audit", "Détails", "Quoi", "Afficher"),
     "deeds": (
         "Ann a créé la clé d'API « web-agents »", "Ann a créé la clé d'application « scripts »", "Ann a créé le jeton client « shop »",
-        "Ann a révoqué à blanc la clé d'API « web-agents »", "Ann a renouvelé le jeton client « shop (old) »", "Ann a révoqué la clé d'API « web-agents »",
+        "Ann a révoqué à blanc la clé d'API « web-agents »", "Ann a renouvelé le jeton client « shop »", "Ann a révoqué la clé d'API « web-agents »",
         "Ann a créé l'utilisateur « Bob »", "Bob s'est connecté", "Bob a créé la clé d'application « mine »",
         "Ann a désactivé l'utilisateur « Bob » et révoqué toutes ses clés d'application",
     ),

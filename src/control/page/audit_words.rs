@@ -243,6 +243,8 @@ fn field_name(language: Language, field: &str) -> String {
         "replaced_by" => "Remplaçante",
         "revoked_at" if en => "Revoked",
         "revoked_at" => "Révoquée",
+        "application_keys_revoked_at" if en => "Application keys revoked",
+        "application_keys_revoked_at" => "Clés d'application révoquées",
         "by" if en => "By",
         "by" => "Par",
         "note" => "Note",
@@ -259,9 +261,19 @@ fn value(language: Language, field: &str, text: Option<&str>) -> String {
         ("role", Some(text)) => role_name(language, text),
         (_, Some("true")) => if en { "yes" } else { "oui" }.to_owned(),
         (_, Some("false")) => if en { "no" } else { "non" }.to_owned(),
-        ("expires_at" | "shadow_revoked_at" | "revoked_at", Some(text)) => Moment::of(text).shown,
+        (
+            "expires_at" | "shadow_revoked_at" | "revoked_at" | "application_keys_revoked_at",
+            Some(text),
+        ) => Moment::of(text).shown,
         (_, Some(text)) => text.to_owned(),
     }
+}
+
+/// What the object was called as it was done: a rotated key leaves its name to its successor.
+fn name_of(action: Option<Action>, entry: &AuditView) -> String {
+    let renamed = change_of(entry, "name").filter(|_| action == Some(Action::KeyRotated));
+    let before = renamed.and_then(|change| change.before.clone());
+    before.unwrap_or_else(|| entry.object_name.clone())
 }
 
 impl Line {
@@ -293,7 +305,7 @@ impl Line {
             actor_href,
             verb,
             noun,
-            object_name: (!needs_none).then(|| entry.object_name.clone()),
+            object_name: (!needs_none).then(|| name_of(action, &entry)),
             object_href: path.map(|path| format!("{path}/{id}")),
             object_id: (!entry.object.is_nil()).then_some(id),
             tail,
