@@ -13,7 +13,7 @@
 //!                                       forward       credentials off, identity on           -> upstream
 //!                                       reply         only when something said no
 //!                                       record        always, once
-//! keygate keys create -> control -> store -> store::sync -> keys::table      (never the other way)
+//! pages, API, commands -> control::operations -> store -> store::sync -> keys::table      (never the other way)
 //! handle -> keys::usage -> store::usage -> store: when each key was last used, and how often
 //! ```
 //!
@@ -34,8 +34,18 @@
 //! 4. [`proxy::recorder`] gets the [`proxy::record`] when the answer's last byte has been handed to the connection, or when whoever held it is dropped: the
 //!    client is gone, a deadline passed, something panicked.
 //!
+//! A request of the key management API takes the same way, to an upstream that is keygate itself: [`control::desk`].
+//!
 //! Each step takes the typed value of the one before it, so the compiler checks the order. Nothing is left in a request's
 //! extensions for a later step to find.
+//!
+//! # The way of a change
+//!
+//! Whoever asks for one, through the pages ([`control::page`]), the key management API ([`control::api`]) or the command line
+//! ([`control::socket`], or the API from afar), asks for a [`control::Request`] as a [`control::Caller`]. `control::operations`
+//! says which permission it takes; `store::writing` checks the rules about keys, writes the record and the entry of the audit log
+//! in one transaction, or does nothing and says why in a sentence of [`keys::refusal`]. The caller is answered when the key table
+//! has applied the change.
 //!
 //! # Invariants
 //!
@@ -56,6 +66,8 @@
 //!    its own file, a node of a fleet from its replica, and needs nothing else.
 //! 9. Readers of the key table take no lock and write no shared cache line: adding a core never slows another.
 //! 10. Everything the network controls is bounded, and nothing it sends can end the process.
+//! 11. Every change of a record is in the audit log, written in the same step; who may make it is decided in one place,
+//!     whichever way it came.
 //!
 //! # The import law
 //!
@@ -79,6 +91,8 @@
 //! - What is decided about a request: `steps` in [`proxy::handle`], then [`keys::policy`].
 //! - What is accepted where: the table in [`proxy::route`]. What senders are told: [`proxy::reply`].
 //! - What holds for keys, how many and what names: [`keys::rules`]. How that stays true under races: [`store`].
+//! - Who may do what: [`keys::permissions`], and `control::operations`. What the log proves: [`store::ledger`], [`store::log`].
+//! - How people sign in: [`control::sign_in`].
 //! - How a fleet shares keys on Redis: the rules over [`store`]'s `tables`, the commit in [`store::redis`], and what a node
 //!   makes of it in [`store::sync`].
 //! - What can be set: [`config`]. What is started and how it ends: [`app`].

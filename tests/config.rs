@@ -87,13 +87,15 @@ fn every_line_of_the_example_file_can_be_uncommented() {
             || line.contains("_file = ")
             || line.starts_with("#sentinel_master")
             || line.starts_with("#username")
+            || line.starts_with("#issuer")
+            || line.starts_with("#client_id")
         {
             continue; // These need each other, or a file; they have tests of their own.
         }
         let mut edited = lines.clone();
         edited[at] = &line[1..];
         let config = load(&edited.join("\n"), &[]).unwrap_or_else(|said| panic!("{line}: {said}"));
-        let examples = ["#path", "#node_name", "#url", "#client_id", "#issuer"];
+        let examples = ["#path", "#node_name", "#url"];
         if examples.iter().any(|knob| line.starts_with(knob)) {
             continue; // An example, not a default.
         }
@@ -1252,4 +1254,26 @@ fn example_of_redis_knows_the_user_and_the_prefix_of_the_example_of_a_node() {
     let line = settings.lines().find(|line| line.starts_with(&user));
     let pattern = format!(" ~{{{}:* ", redis.prefix);
     assert!(line.unwrap().contains(&pattern), "{line:?}");
+}
+
+#[test]
+fn pages_and_their_provider_need_what_belongs_to_them() {
+    refused(
+        "[control]\nurl = \"https://example.com/keygate\"",
+        "keygate.toml:2:7: control.url has a path, and the pages are at the top of their host: give them a host name of their own",
+    );
+    refused(
+        "[control.oidc]\nissuer = \"https://login.example.com\"",
+        "keygate.toml:2:10: control.oidc.issuer needs control.oidc.client_id",
+    );
+    refused(
+        "[control.oidc]\nissuer = \"http://login.example.com\"\nclient_id = \"keygate\"",
+        "keygate.toml:2:10: control.oidc.issuer begins with http://: who vouches for people is asked over https://, except on this machine",
+    );
+    refused(
+        "[control.oidc]\nclient_id = \"keygate\"",
+        "keygate.toml:2:13: control.oidc.client_id needs control.oidc.issuer",
+    );
+    let here = "[control.oidc]\nissuer = \"http://127.0.0.1:9400\"\nclient_id = \"keygate\"\n";
+    load(&format!("{here}{UPSTREAM}"), &[]).unwrap();
 }

@@ -93,6 +93,7 @@ impl Maker {
             disabled: false,
             application_keys_revoked_through: Revision(0),
             application_keys_revoked_at: None,
+            password_set_at: None,
             created_at: self.now,
             modified_at: self.now,
             revision: self.next(partition),

@@ -19,6 +19,7 @@ use self::explain::Explainer;
 use self::node::{node_address, node_id, node_name};
 use crate::admin;
 use crate::config::{self, Config, SecretValue};
+use crate::control::connections;
 use crate::control::desk::{self, Desk};
 use crate::control::explain::{Explain, Question};
 use crate::control::socket::ControlSocket;
@@ -257,7 +258,8 @@ impl App {
                 relay,
                 proxy.address,
                 provider,
-            );
+            )
+            .counting(Arc::clone(&usage));
             tokio::spawn(desk::serve(listener, desk, rest_ends.clone()))
         });
         let views = admin::Views {
@@ -395,6 +397,9 @@ fn relayed(config: &Config, address: SocketAddr, relay: &SecretValue) -> Result<
         .parse()
         .map_err(|_| AppError::Config(format!("control.address: {url} is no address")))?;
     let mut upstream = config::Upstream::new(url);
+    // Before the listener closes what nothing is asked on: no request is to meet that.
+    upstream.idle_timeout = connections::HEAD_WITHIN / 2;
+    upstream.connections_idle_max = connections::KEPT_PER_WORKER;
     upstream.credential_header = Some(desk::RELAY.to_owned());
     upstream.credential = Some(relay.clone());
     let mut config = config.clone();

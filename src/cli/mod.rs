@@ -79,6 +79,10 @@ enum Command {
     /// The audit log: who did what to which key
     Audit(audit::Audit),
     /// Say what is decided about a request, and why, step by step
+    ///
+    /// The request is given as to curl, or by the id of its record. Secrets are better kept out of the arguments, which
+    /// every process of the machine can read: a header's value that is written '$NAME', in single quotes, is taken from
+    /// that variable, and -H @FILE (@- is standard input) reads headers line by line. Nothing that is given is printed back.
     Explain(explain::ExplainArgs),
     /// The nodes of a fleet: how each is, and how fresh its view of the store
     Fleet(store::Fleet),

@@ -64,6 +64,7 @@ impl Caller {
 
 /// What a caller may, as of now.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "an operation has one of it")]
 pub(super) enum Standing {
     Operator,
     Member {

@@ -16,12 +16,13 @@ use tower::limit::GlobalConcurrencyLimitLayer;
 
 use super::sign_in::doors::Doors;
 use super::sign_in::provider::Provider;
-use super::{KeyService, api, page};
+use super::{KeyService, api, connections, page};
 use crate::config::{Config, Control, Rules, SecretValue};
 use crate::drain::Signal;
 use crate::keys::KeyTable;
 use crate::keys::policy::Staleness;
 use crate::keys::secret::LateFingerprinter;
+use crate::keys::usage::UsageCounts;
 
 /// The header by which the proxy of this process proves that a request comes through it.
 pub const RELAY: &str = "x-keygate-relay";
@@ -57,6 +58,8 @@ pub struct Desk {
     pub rules: Rules,
     /// What the value of [`RELAY`] must be.
     pub relay: SecretValue,
+    /// Who used which key: what the proxy counts, and what is checked here.
+    pub usage: Arc<UsageCounts>,
     /// Where senders reach this process, for examples.
     pub senders: SocketAddr,
     /// The proxies in front that are believed about who the client is.
@@ -101,9 +104,16 @@ impl Desk {
             config: config.control.clone(),
             rules: config.rules.clone(),
             relay,
+            usage: Arc::default(),
             senders,
             trusted_proxies: config.listen.trusted_proxies.clone(),
         }
+    }
+
+    /// Counts the uses of keys with those of the proxy.
+    #[must_use]
+    pub fn counting(self, usage: Arc<UsageCounts>) -> Self {
+        Self { usage, ..self }
     }
 
     /// Whether people reach the pages over TLS.
@@ -126,9 +136,8 @@ pub async fn serve(listener: TcpListener, desk: Desk, mut drain: Signal) {
         .merge(page::router(&desk))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(bounds)
-        .with_state(Arc::clone(&desk))
-        .into_make_service_with_connect_info::<SocketAddr>();
-    let serving = axum::serve(listener, router);
+        .with_state(Arc::clone(&desk));
+    let serving = connections::serve(listener, router);
     let forgetting = async {
         loop {
             tokio::time::sleep(FORGET_EVERY.mul_f64(0.5 + fastrand::f64())).await;
@@ -139,7 +148,7 @@ pub async fn serve(listener: TcpListener, desk: Desk, mut drain: Signal) {
         }
     };
     tokio::select! {
-        served = async { serving.await } => { let _ = served; }
+        () = serving => {}
         () = forgetting => {}
         () = drain.ordered() => {}
     }

@@ -6,6 +6,7 @@ pub mod audit;
 mod caller;
 mod client;
 mod compare;
+pub mod connections;
 pub mod desk;
 pub mod explain;
 mod nodes;

@@ -151,6 +151,9 @@ pub struct User {
     pub application_keys_revoked_through: Revision,
     /// When that was last moved, for "revoked at".
     pub application_keys_revoked_at: Option<Timestamp>,
+    /// When the password was last set: one set at another time is none, and links and sessions of before are over. They lie
+    /// beside the records, where whoever may write could put back what is over; this is proven as the record is.
+    pub password_set_at: Option<Timestamp>,
     /// When the user was made.
     pub created_at: Timestamp,
     /// When the user was last changed.
@@ -160,6 +163,12 @@ pub struct User {
 }
 
 impl User {
+    /// Whether a one-time link that was made then is spent.
+    pub fn is_over(&self, made_at: Timestamp) -> bool {
+        let spent = self.password_set_at.max(self.application_keys_revoked_at);
+        spent.is_some_and(|at| at >= made_at)
+    }
+
     /// Whether disabling the user has revoked this key of theirs.
     pub fn has_revoked(&self, key: &Key) -> bool {
         key.kind == KeyKind::ApplicationKey && key.issued <= self.application_keys_revoked_through
@@ -404,6 +413,7 @@ pub(crate) mod samples {
             disabled: false,
             application_keys_revoked_through: Revision(0),
             application_keys_revoked_at: None,
+            password_set_at: None,
             email: handle.into(),
             title: None,
             created_at: Timestamp(0),

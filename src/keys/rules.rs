@@ -212,6 +212,10 @@ impl FromStr for Origin {
 /// The most scopes of an application key.
 pub const SCOPES_MAX: usize = 128;
 
+/// The most client addresses of an API key, and the most origins of a client token: each is looked at on the path of a
+/// request.
+pub const PLACES_MAX: usize = 128;
+
 /// The longest scope, in characters.
 const SCOPE_CHARS_MAX: usize = 128;
 

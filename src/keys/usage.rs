@@ -19,7 +19,7 @@ use super::{KeyId, Principal, Timestamp};
 ///
 /// A note takes the lock of one of the map's parts for as long as it takes to add one: some 25 ns, 50 ns when two cores note
 /// the same key all the time, 350 ns among a million keys, where it waits for memory; 250 ns for the first note of a key
-/// since the last flush, which allocates its source (`what_a_note_costs` below). So it is a line that workers share, the only
+/// since the last flush, which allocates its source (`benches/run notes`). So it is a line that workers share, the only
 /// one on a request's path. A map for each worker would share none, and hold every key once for each of them; a box for each
 /// key's uses would be one more place to wait for.
 #[derive(Debug, Default)]
@@ -107,7 +107,6 @@ impl UsageCounts {
 mod tests {
     use std::collections::BTreeMap;
     use std::sync::atomic::{AtomicBool, Ordering};
-    use std::time::Instant;
 
     use super::super::Slot;
     use super::*;
@@ -243,44 +242,5 @@ mod tests {
             }
         }
         assert_eq!(written, expected);
-    }
-
-    /// What a note costs, to be looked at: `cargo test --release --lib what_a_note_costs -- --ignored --nocapture`.
-    #[test]
-    #[ignore = "it measures and promises nothing"]
-    #[expect(clippy::print_stdout, reason = "it is what it is run for")]
-    fn what_a_note_costs() {
-        const NOTES: usize = 5_000_000;
-        for (keys, threads) in [
-            (1, 1),
-            (1, 2),
-            (1_000, 1),
-            (1_000, 2),
-            (1_000_000, 1),
-            (1_000_000, 2),
-        ] {
-            let counts = UsageCounts::default();
-            let ids = ids(keys);
-            let began = Instant::now();
-            for id in &ids {
-                counts.note(*id, &at(0));
-            }
-            let first = began.elapsed().as_nanos() / keys as u128;
-            let began = Instant::now();
-            std::thread::scope(|scope| {
-                for thread in 0..threads {
-                    let (counts, ids) = (&counts, &ids);
-                    scope.spawn(move || {
-                        for note in 0..NOTES {
-                            counts.note(ids[(note * 7_919 + thread) % keys], &at(note as i64));
-                        }
-                    });
-                }
-            });
-            let each = began.elapsed().as_nanos() / NOTES as u128;
-            println!(
-                "{keys} keys, {threads} threads: {each} ns a note, {first} ns the first of a key"
-            );
-        }
     }
 }

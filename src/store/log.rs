@@ -70,6 +70,9 @@ pub struct Entry {
     pub linked: Result<Linked, &'static str>,
 }
 
+/// What is done with each paper: its id, and its sealed form.
+pub(super) type EachPaper<'e> = &'e mut dyn FnMut(&[u8], &[u8]) -> Result<(), StoreError>;
+
 /// What a log is read from.
 pub(super) trait LogSource {
     /// What proves entries.
@@ -89,11 +92,7 @@ pub(super) trait LogSource {
     /// A paper, as it is sealed.
     fn paper(&self, partition: Partition, id: &PaperId) -> Result<Option<Vec<u8>>, StoreError>;
     /// Shows the id and the sealed form of every paper of a partition.
-    fn each_paper(
-        &self,
-        partition: Partition,
-        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError>;
+    fn each_paper(&self, partition: Partition, each: EachPaper<'_>) -> Result<(), StoreError>;
     /// The revision of every record that is good.
     fn revisions(&self, each: &mut dyn FnMut(Partition, Revision)) -> Result<(), StoreError>;
 }
@@ -137,7 +136,7 @@ pub(super) fn verify(
         })
         .collect();
     for follow in &mut follows {
-        follow.to_the_end(source)?;
+        follow.follow_through(source)?;
     }
     let mut compared = 0;
     let mut unknown: Vec<(usize, Revision)> = Vec::new();
@@ -157,7 +156,7 @@ pub(super) fn verify(
     // Records that were written since have entries that were written since.
     for (partition, follow) in follows.iter_mut().enumerate() {
         if unknown.iter().any(|(of, _)| *of == partition) {
-            follow.to_the_end(source)?;
+            follow.follow_through(source)?;
         }
     }
     unknown.retain(|(partition, revision)| {
@@ -245,7 +244,7 @@ impl<'s> Follow<'s> {
 
     /// Follows it as far as it goes now. An entry and what says that it is the last are written at once; so when more is said
     /// to be there than was found, it is looked for once more.
-    fn to_the_end(&mut self, source: &dyn LogSource) -> Result<(), StoreError> {
+    fn follow_through(&mut self, source: &dyn LogSource) -> Result<(), StoreError> {
         loop {
             while self.some(source)? {}
             self.said = source.paper(self.partition, &PaperId::Head)?;

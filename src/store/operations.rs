@@ -276,7 +276,12 @@ macro_rules! operations_of {
                 /// # Errors
                 /// When the store cannot be read.
                 pub fn password(&self, id: UserId) -> Result<Option<Password>, StoreError> {
-                    papers::read(self, id.partition(), &PaperId::Password(id))
+                    let found: Option<Password> =
+                        papers::read(self, id.partition(), &PaperId::Password(id))?;
+                    // An earlier one that was put back is none.
+                    let user = self.user(id)?;
+                    let set_at = user.and_then(|user| user.password_set_at);
+                    Ok(found.filter(|password| Some(password.set_at) == set_at))
                 }
 
                 /// As `Store::link`.

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::StoreError;
 use super::log::LogSource;
 use crate::keys::keyring::{CODE_BYTES, Sealer};
-use crate::keys::{Partition, Timestamp, UserId};
+use crate::keys::{Partition, Timestamp, User, UserId};
 
 /// The first byte of a sealed paper, which no record and no entry of the log has.
 const FORMAT: u8 = 0x50;
@@ -125,6 +125,28 @@ pub struct Session {
     pub seen_at: Timestamp,
     /// From then on it is over.
     pub expires_at: Timestamp,
+    /// As what it was opened.
+    pub as_of: AsOf,
+}
+
+/// What a session depends on, as it was when somebody proved who they are. It is over when any of it is otherwise: that is
+/// compared for being the same and not by time, since the clocks of nodes differ.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AsOf {
+    /// When the password had been set.
+    pub password_set_at: Option<Timestamp>,
+    /// When the user had been disabled last.
+    pub disabled_at: Option<Timestamp>,
+}
+
+impl AsOf {
+    /// As the user's record says.
+    pub const fn of(user: &User) -> Self {
+        Self {
+            password_set_at: user.password_set_at,
+            disabled_at: user.application_keys_revoked_at,
+        }
+    }
 }
 
 /// What a create with an `Idempotency-Key` made.

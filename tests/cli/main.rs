@@ -8,6 +8,7 @@
     reason = "in a test each of them is the test failing"
 )]
 
+mod demo;
 mod explain;
 #[path = "../gateway/harness.rs"]
 #[expect(

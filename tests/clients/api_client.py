@@ -1,6 +1,7 @@
 """`datadog-api-client` pointed at a gateway, and the bodies that tests send with it. No tests here."""
 
 import time
+import warnings
 
 from datadog_api_client import ApiClient, Configuration
 from datadog_api_client.v1.model.distribution_point import DistributionPoint
@@ -28,6 +29,10 @@ from datadog_api_client.v2.model.metric_intake_type import MetricIntakeType
 from datadog_api_client.v2.model.metric_payload import MetricPayload
 from datadog_api_client.v2.model.metric_point import MetricPoint
 from datadog_api_client.v2.model.metric_series import MetricSeries
+
+
+# Said of each call of an operation that is marked so; it is called on purpose.
+warnings.filterwarnings("ignore", message="Using unstable operation")
 
 
 def configuration(gateway, api_key=None, application_key=None):

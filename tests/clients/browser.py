@@ -90,9 +90,9 @@ class Site:
 
 
 class Browser:
-    """One Chromium with one window."""
+    """One Chromium with one window. `logs` says what chromedriver keeps of what happens in it, to be read with `log`."""
 
-    def __init__(self):
+    def __init__(self, logs=None):
         self._profile = folder("chromium")
         self._driver = subprocess.Popen(
             ["chromedriver", "--port=0"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -104,10 +104,10 @@ class Browser:
             started = re.compile(r"started successfully on port (\d+)")
             self._port = self._lines.wait(lambda lines: next(filter(None, map(started.search, lines)), None), "port of chromedriver")[1]
             options = {"binary": shutil.which("chromium"), "args": [*FLAGS, f"--user-data-dir={self._profile}"]}
-            wanted = {
-                "alwaysMatch": {"browserName": "chrome", "goog:chromeOptions": options, "timeouts": {"script": int(PATIENCE_S * 1000)}}
-            }
-            self._session = self._call("POST", "/session", {"capabilities": wanted})["sessionId"]
+            wanted = {"browserName": "chrome", "goog:chromeOptions": options, "timeouts": {"script": int(PATIENCE_S * 1000)}}
+            if logs:
+                wanted["goog:loggingPrefs"] = logs
+            self._session = self._call("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})["sessionId"]
         except BaseException:
             self.close()
             raise
@@ -123,8 +123,20 @@ class Browser:
             raise AssertionError(f"chromedriver: {value['error']}: {value['message']}")
         return value
 
+    def ask(self, method, path, body=None):
+        """What chromedriver answers to a command of this session."""
+        return self._call(method, f"/session/{self._session}{path}", body if body is not None or method != "POST" else {})
+
+    def cdp(self, command, **parameters):
+        """What Chromium answers to a command of its own protocol."""
+        return self.ask("POST", "/goog/cdp/execute", {"cmd": command, "params": parameters})
+
+    def log(self, kind):
+        """What was kept since it was last asked for."""
+        return self.ask("POST", "/se/log", {"type": kind})
+
     def go(self, url):
-        self._call("POST", f"/session/{self._session}/url", {"url": url})
+        self.ask("POST", "/url", {"url": url})
 
     def run(self, script, *args):
         """What `script`, the body of an async function with `args`, returns."""

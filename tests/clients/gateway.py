@@ -79,7 +79,7 @@ class Demo:
         self.stderr_path = os.path.join(self.tmp, "stderr")
         self.tmpdir = os.path.join(self.tmp, "tmp")
         os.mkdir(self.tmpdir)
-        command = [binary(), "demo", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", *args]
+        command = [binary(), "demo", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--control", "127.0.0.1:0", *args]
         if data_dir:
             command += ["--data-dir", data_dir]
         if output != "text":
@@ -129,6 +129,7 @@ class Gateway:
             raise
         self.address = self.hello["address"]
         self.url = f"http://{self.address}"
+        self.pages = f"http://{self.hello['control']}"
         self.org_id = self.hello["org_id"]
         self.user_id = self.hello["user_id"]
         self.api_key = self.hello["api_key"]

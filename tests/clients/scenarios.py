@@ -80,7 +80,10 @@ class Performance:
         # What takes the place of a `Given` that keygate does not make.
         self.instead = instead
         unique = f"Test-{re.sub('[^A-Za-z0-9]+', '_', scenario.name)}-{time.time_ns() // 1000}"
-        self.context = {"unique": unique, "unique_lower": unique.lower()}
+        # What is to be filled in for something that is not there: the id that the body has, or one like it.
+        absent = re.search(r'"id": "([0-9a-f-]{36})"', " ".join(scenario.steps))
+        absent = absent.group(1) if absent else "00112233-4455-6677-8899-aabbccddeeff"
+        self.context = {"unique": unique, "unique_lower": unique.lower(), "REPLACE": {"ME": absent}}
         self.api = self.operation = self.answer = self.status = None
         self.arguments = {}
         self.undoings = []
@@ -153,6 +156,9 @@ class Performance:
     def start(self, tag):
         self.api = self.api_of(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", tag))
 
+    def enable(self, name):
+        self.client.configuration.unstable_operations[snake(name)] = True
+
     def new_request(self, name):
         self.operation, self.arguments = snake(name), {}
 
@@ -195,7 +201,7 @@ class Performance:
 
 STEPS = [
     (r'a valid "(?:apiKeyAuth|appKeyAuth)" key in the system', lambda self: None),
-    (r'operation "(\w+)" enabled', lambda self, name: self.client.configuration.unstable_operations.update({snake(name): True})),
+    (r'operation "(\w+)" enabled', Performance.enable),
     (r'an instance of "(\w+)" API', Performance.start),
     (r'new "(\w+)" request', Performance.new_request),
     (r"body with value (.*)", Performance.body),

@@ -273,7 +273,7 @@ class KeyManagementCase(gateway.GatewayCase):
         self.users.disable_user(eve.id)
 
     def test_validation(self):
-        self.assertEqual(self.keys.validate_api_key().status, "ok")
+        self.assertEqual(self.keys.validate_api_key().status.value, "ok")
         self.client.configuration.unstable_operations["validate"] = True
         self.assertEqual(str(self.keys.validate().data.id), self.gateway.org_id)
 

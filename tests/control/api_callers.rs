@@ -94,6 +94,76 @@ async fn a_pair_opens_both_doors_and_nothing_else_does(scene: Scene) {
 }
 
 #[tokio::test]
+async fn a_key_that_is_used_at_either_door_was_used() {
+    let scene = Scene::over_a_file().await;
+    let (_, standard) = scene.member("ann", Role::Standard).await;
+    let list = "GET /api/v2/current_user/application_keys";
+    let used = async |pair: &Pair| {
+        let listed = scene.call_as(pair, list, Value::Null).await.json();
+        listed["data"][0]["attributes"]["last_used_at"].clone()
+    };
+    let direct = scene.direct(Some(&standard), list, &[], Value::Null).await;
+    assert_eq!(direct.status, 200, "{}", direct.text());
+    let key = id_of_first(&direct);
+    let shown = format!("GET /api/v2/application_keys/{key}");
+    let deadline = std::time::Instant::now() + crate::harness::WAIT_MAX;
+    // Asked with another key, so that only the direct call has used it.
+    while scene.call(&shown, Value::Null).await.json()["data"]["attributes"]["last_used_at"]
+        .is_null()
+    {
+        assert!(std::time::Instant::now() < deadline, "it is not counted");
+    }
+    while used(&pair(&scene.acme)).await.is_null() {
+        assert!(std::time::Instant::now() < deadline, "it is not counted");
+    }
+}
+
+fn id_of_first(listed: &Reply) -> String {
+    listed.json()["data"][0]["id"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_key_is_refused_at_other_addresses_and_when_it_has_expired() {
+    let scene = Scene::over_a_file().await;
+    let line = "GET /api/v2/current_user";
+    let elsewhere = json!({"name": "elsewhere", "allowed_addresses": ["203.0.113.0/24"]});
+    let made = scene
+        .call("POST /api/v2/api_keys", new("api_keys", elsewhere))
+        .await;
+    assert_eq!(made.status, 201, "{}", made.text());
+    let mut bound = pair(&scene.acme);
+    bound.api_key = made.json()["data"]["attributes"]["key"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let soon = jiff::Timestamp::now() + std::time::Duration::from_millis(1500);
+    let brief = json!({"name": "brief", "expires_at": soon.to_string()});
+    let made = scene
+        .call(
+            "POST /api/v2/current_user/application_keys",
+            new("application_keys", brief),
+        )
+        .await;
+    assert_eq!(made.status, 201, "{}", made.text());
+    let mut brief = pair(&scene.acme);
+    brief.application_key = made.json()["data"]["attributes"]["key"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let answered = async |pair: &Pair| {
+        let relayed = scene.call_as(pair, line, Value::Null).await;
+        let direct = scene.direct(Some(pair), line, &[], Value::Null).await;
+        (relayed.status, direct.status)
+    };
+    assert_eq!(answered(&bound).await, (403, 403));
+    let deadline = std::time::Instant::now() + crate::harness::WAIT_MAX;
+    while answered(&brief).await != (403, 403) {
+        assert!(std::time::Instant::now() < deadline, "it does not expire");
+    }
+    assert!(jiff::Timestamp::now() >= soon, "it expired too early");
+}
+
+#[tokio::test]
 async fn what_only_the_proxy_may_say_is_believed_of_nobody_else() {
     let scene = Scene::over_a_file().await;
     let victim = scene.acme.user.clone();

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::harness::{Client, request};
 use crate::scene::Scene;
 
-/// Every route, as the issue of clients and WIRE 5 lists them: what the document must at least have.
+/// Every route and its methods: WIRE 5 and what is beside it.
 const PROMISED: &[(&str, &str)] = &[
     ("/api/v2/api_keys", "get post"),
     ("/api/v2/api_keys/{api_key_id}", "get patch delete"),

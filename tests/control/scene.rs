@@ -50,6 +50,7 @@ pub(crate) use over_both_stores;
 fn listens(config: &mut Config) {
     config.control.listener = Switch::On;
     config.control.address = harness::loopback();
+    config.store.usage_interval = Duration::from_millis(200);
 }
 
 impl Scene {

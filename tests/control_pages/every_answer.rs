@@ -1,5 +1,8 @@
 //! What holds for every answer, whatever is asked: headers, and a page that says what went wrong.
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
 use crate::house::House;
 
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
@@ -111,4 +114,28 @@ async fn a_request_keeps_its_name_if_it_is_one() {
         assert_eq!(id == sent, kept, "{sent}");
         assert!(page.text.contains(&format!("<code>{id}</code>")));
     }
+}
+
+/// It waits as long as the listener does.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_sends_half_a_head_is_not_waited_for() {
+    let house = House::start().await;
+    let mut whole = house.browser();
+    let mut streams = Vec::new();
+    for half in ["", "GET /sign-in HTTP/1.1\r\nhost: x\r\nx-a: "] {
+        let mut stream = TcpStream::connect(house.address()).await.unwrap();
+        stream.write_all(half.as_bytes()).await.unwrap();
+        streams.push(stream);
+    }
+    assert_eq!(whole.get("/sign-in").await.status, 200);
+    for mut stream in streams {
+        let mut rest = Vec::new();
+        let end = stream.read_to_end(&mut rest);
+        let ended = tokio::time::timeout(std::time::Duration::from_secs(30), end).await;
+        assert!(ended.is_ok(), "still open");
+        assert!(!String::from_utf8_lossy(&rest).contains(" 200 "));
+    }
+    let long = format!("/sign-in?x={}", "a".repeat(100_000));
+    let page = whole.get(&long).await;
+    assert!(matches!(page.status, 414 | 431), "{}", page.status);
 }

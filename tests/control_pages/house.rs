@@ -10,7 +10,7 @@ use keygate::control::sign_in::{Token, now};
 use keygate::control::{AuditQuery, AuditView, Request, Response};
 use keygate::keys::audit::By;
 use keygate::keys::{Role, Timestamp, UserId};
-use keygate::store::papers::{Link, Session, SignInBy};
+use keygate::store::papers::{AsOf, Link, Session, SignInBy};
 
 use crate::browser::{Browser, Page};
 
@@ -114,16 +114,17 @@ impl House {
         }
     }
 
-    /// A browser with a session opened and last seen so long ago.
-    pub fn with_session(&self, opened: Duration, seen: Duration) -> Browser {
+    /// A browser with a session opened and last seen so many minutes ago.
+    pub fn with_session(&self, opened: i64, seen: i64) -> Browser {
         let token = Token::generate(self.user).unwrap();
-        let ago = |ago: Duration| Timestamp(now().0 - i64::try_from(ago.as_millis()).unwrap());
+        let ago = |minutes: i64| Timestamp(now().0 - minutes * 60_000);
         let session = Session {
             user: self.user,
             by: SignInBy::Password,
             opened_at: ago(opened),
             seen_at: ago(seen),
             expires_at: Timestamp(i64::MAX),
+            as_of: AsOf::default(),
         };
         let store = self.app.keys.store();
         store

@@ -1,8 +1,11 @@
 //! What the pages of keys say when something is refused, and how keys are changed, rotated, shadow-revoked and found. That
 //! each kind is made and revoked is in `key_pages`.
 
+use std::time::{Duration, Instant};
+
 use keygate::keys::KeyKind;
 
+use crate::browser::Browser;
 use crate::house::House;
 use crate::key_pages::{KINDS, between, fill, keys, named, secret, send};
 
@@ -15,7 +18,14 @@ async fn a_refused_form_comes_back_as_it_was_filled_in() {
     let api = "/api-keys/new";
     let token = "/client-tokens/new";
     let app = "/application-keys/new";
-    let tries: [(&str, Vec<(&str, &str)>, u16, &str, &str); 8] = [
+    type Try = (
+        &'static str,
+        Vec<(&'static str, &'static str)>,
+        u16,
+        &'static str,
+        &'static str,
+    );
+    let tries: [Try; 8] = [
         (
             api,
             vec![("name", " ")],
@@ -424,4 +434,78 @@ async fn keys_are_found_sorted_and_paged() {
         assert_eq!(page.status, 200, "{odd}");
         assert_eq!(rows(&page.text).is_empty(), odd == "?q=%ff", "{odd}");
     }
+}
+
+/// The page at this path, once it says all of this.
+async fn once_it_says(browser: &mut Browser, path: &str, says: &[&str]) -> String {
+    let until = Instant::now() + Duration::from_secs(20);
+    loop {
+        let page = browser.get(path).await;
+        if says.iter().all(|text| page.text.contains(text)) {
+            return page.text;
+        }
+        assert!(
+            Instant::now() < until,
+            "{path} never says {says:?}: {}",
+            page.text
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_still_uses_a_key_is_said_wherever_it_matters() {
+    let house = House::start_with(|config| {
+        config.store.usage_interval = Duration::from_millis(20);
+    })
+    .await;
+    let mut ann = house.signed_in().await;
+    let plain = secret(&fill(&mut ann, "/api-keys/new", &[("name", "agents")]).await);
+    let key = named(&house, KeyKind::ApiKey, "agents").await;
+    let one = format!("/api-keys/{}", key.id);
+    let unused = ann.get(&format!("{one}/revoke")).await;
+    assert!(
+        unused.text.contains("it was never used") && !unused.text.contains("somebody will notice")
+    );
+
+    let mut sender = Browser::new(house.app.address);
+    let headers = [
+        ("dd-api-key", plain.as_str()),
+        ("user-agent", "agent/7 <b>"),
+    ];
+    let answer = sender.send("GET", "/api/v1/validate", &headers, "").await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let used = ["from <code>127.0.0.1</code>", "agent/7 &#60;b&#62;"];
+    for path in [
+        one.clone(),
+        format!("{one}/revoke"),
+        format!("{one}/shadow"),
+    ] {
+        let text = once_it_says(&mut ann, &path, &used).await;
+        assert!(!text.contains("agent/7 <b>") && !text.contains("Would have been refused"));
+    }
+    once_it_says(
+        &mut ann,
+        &format!("{one}/revoke"),
+        &["somebody will notice"],
+    )
+    .await;
+    once_it_says(&mut ann, "/api-keys", &["from 127.0.0.1"]).await;
+    let picture = once_it_says(&mut ann, &one, &["<svg class=\"chart\""]).await;
+    assert!(!picture.contains(" style="));
+
+    let path = format!("{one}/shadow");
+    let done = fill(&mut ann, &path, &[("shadow", "on")]).await;
+    let page = ann.get(done.leads_to()).await;
+    assert!(
+        page.text
+            .contains("<dt>Would have been refused</dt><dd>0</dd>"),
+        "{}",
+        page.text
+    );
+    let answer = sender.send("GET", "/api/v1/validate", &headers, "").await;
+    assert_eq!(answer.status, 200, "a shadow-revoked key passes");
+    let counted = ["<dt>Would have been refused</dt><dd>1</dd>"];
+    once_it_says(&mut ann, &one, &counted).await;
+    once_it_says(&mut ann, &format!("{one}/revoke"), &counted).await;
 }

@@ -33,9 +33,10 @@ pub fn between<'t>(text: &'t str, before: &str, after: &str) -> &'t str {
 /// The secret that a page shows.
 pub fn secret(page: &Page) -> String {
     assert_eq!(page.status, 200, "{}", page.text);
-    let field = between(&page.text, "<input id=\"secret\"", ">");
-    assert!(field.contains(" readonly "), "{field}");
-    between(field, "value=\"", "\"").to_owned()
+    let field = between(&page.text, "<textarea id=\"secret\"", "</textarea>");
+    let (attributes, secret) = field.split_once('>').unwrap();
+    assert!(attributes.contains(" readonly "), "{field}");
+    secret.to_owned()
 }
 
 /// The fields of a page's own form that are hidden.
@@ -416,7 +417,7 @@ async fn an_admin_makes_keys_for_service_accounts() {
     secret(&send(&mut ann, path, &form, &fields).await);
     let key = named(&house, KeyKind::ApplicationKey, "deploys").await;
     assert_eq!(key.owner_id, Some(account.id));
-    let scopes = ["api_keys_read", "dashboards_read", "metrics_read"];
+    let scopes = ["api_keys_read", "metrics_read", "dashboards_read"];
     assert_eq!(key.scopes.as_deref(), Some(&scopes.map(str::to_owned)[..]));
     let page = ann.get(&format!("/application-keys/{}", key.id)).await;
     assert!(
@@ -427,7 +428,7 @@ async fn an_admin_makes_keys_for_service_accounts() {
             "id=\"scope-api_keys_read\" name=\"scope.api_keys_read\" value=\"on\" checked"
         )
     );
-    assert!(page.text.contains("value=\"dashboards_read metrics_read\""));
+    assert!(page.text.contains("value=\"metrics_read dashboards_read\""));
     let by_owner = ann.get(&format!("/application-keys?owner={owner}")).await;
     assert!(by_owner.text.contains("deploys") && by_owner.text.contains("1 key"));
 }

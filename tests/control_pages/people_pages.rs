@@ -13,8 +13,12 @@ use crate::harness::{Gateway, Reply, WAIT_MAX, api_key, application_key, request
 use crate::house::{Redis, app, found};
 use crate::people_scene::{Person, between, gateway, person, plain, user};
 
+/// What the clients of these tests call themselves: it is shown to admins.
+const AGENT: &str = "<img src=x onerror=alert(2)>";
+
 async fn with_pair(gateway: &Gateway, api_key: &str, application_key: &str) -> Reply {
     let pair = [
+        ("User-Agent", AGENT),
         ("DD-API-KEY", api_key),
         ("DD-APPLICATION-KEY", application_key),
     ];
@@ -530,7 +534,10 @@ async fn what_keys_are_used_for_is_drawn_with_its_numbers_as_a_table() {
         .await;
     assert!(key.contains("3 requests were accepted with it") && key.contains("Who would break"));
     for page in [&used, &key] {
-        assert!(!page.contains("style=") && !page.contains("onclick"));
+        assert!(
+            page.contains("img src=x") && !page.contains("<img src=x"),
+            "{page}"
+        );
     }
 }
 
@@ -606,4 +613,61 @@ async fn on_a_fleet_a_leaver_is_receipted_node_by_node_and_its_nodes_are_shown()
         rows == 2 && text.contains("node-one") && text.contains("node-two"),
         "{text}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_page_is_plain_html_with_one_heading_and_a_label_for_every_field() {
+    let gateway = gateway().await;
+    let org = gateway.org("acme").await;
+    let ann = user(&gateway, &org.id, "ann@acme.example", "Ann", Role::Admin).await;
+    let mut admin = Person::of(&gateway, &org.user).await;
+    for path in [
+        "/users".to_owned(),
+        "/users/new".to_owned(),
+        format!("/users/{ann}"),
+        format!("/users/{ann}/edit"),
+        format!("/users/{ann}/disable"),
+        "/service-accounts".to_owned(),
+        "/service-accounts/new".to_owned(),
+        "/audit".to_owned(),
+        "/audit?from=never".to_owned(),
+        "/fleet".to_owned(),
+        "/usage".to_owned(),
+        format!("/usage/api-keys/{}", org.api_key.id),
+    ] {
+        let page = admin.get(&path).await.text;
+        assert_eq!(page.matches("<h1").count(), 1, "{path}");
+        for never in [
+            "style=",
+            "onclick",
+            "<script>",
+            "http://",
+            "https://",
+            "javascript:",
+        ] {
+            assert!(!page.contains(never), "{never} in {path}");
+        }
+        for element in ["<input ", "<select "] {
+            for rest in page.split(element).skip(1) {
+                let tag = rest.split('>').next().unwrap();
+                if !tag.contains("type=\"hidden\"") {
+                    let id = between(tag, "id=\"", "\"");
+                    let label = format!("<label for=\"{id}\"");
+                    assert!(page.contains(&label), "no {label} in {path}");
+                }
+            }
+        }
+        for rest in page.split("<table").skip(1) {
+            let table = rest.split("</table>").next().unwrap();
+            assert!(
+                table.contains("<caption") && table.contains("scope=\"col\""),
+                "{path}"
+            );
+        }
+        for form in page.split("method=\"post\"").skip(1) {
+            let form = form.split("</form>").next().unwrap();
+            let is_proved = form.contains("name=\"csrf\"") || form.contains("name=\"theme\"");
+            assert!(is_proved, "a form without proof in {path}: {form}");
+        }
+    }
 }

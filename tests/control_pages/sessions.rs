@@ -98,19 +98,12 @@ async fn a_session_lasts_no_longer_than_it_may() {
         config.control.session_idle = Duration::from_mins(20);
     })
     .await;
-    let minutes = Duration::from_mins;
-    assert!(is_in(&mut house.with_session(minutes(119), minutes(19))).await);
-    assert!(
-        !is_in(&mut house.with_session(minutes(121), minutes(1))).await,
-        "too old"
-    );
-    assert!(
-        !is_in(&mut house.with_session(minutes(60), minutes(21))).await,
-        "idle"
-    );
+    assert!(is_in(&mut house.with_session(119, 19)).await);
+    assert!(!is_in(&mut house.with_session(121, 1)).await, "too old");
+    assert!(!is_in(&mut house.with_session(60, 21)).await, "idle");
 
     // Being used is noted, so that it is not idle.
-    let mut browser = house.with_session(minutes(60), minutes(19));
+    let mut browser = house.with_session(60, 19);
     assert!(is_in(&mut browser).await);
     let token = keygate::control::sign_in::Token::parse(&browser.cookies[SESSION]).unwrap();
     let kept = house
@@ -122,6 +115,17 @@ async fn a_session_lasts_no_longer_than_it_may() {
         .unwrap();
     let seen_ago = keygate::control::sign_in::now().0 - kept.seen_at.0;
     assert!(seen_ago < 60_000, "{seen_ago}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_of_a_node_whose_clock_is_ahead_ends_like_any_other() {
+    let house = House::start().await;
+    let mut browser = house.with_session(-30, -30);
+    assert!(is_in(&mut browser).await);
+    set_password(&mut house.browser(), &house.link, PASSWORD)
+        .await
+        .leads_to();
+    assert!(!is_in(&mut browser).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

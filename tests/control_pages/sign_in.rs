@@ -108,10 +108,10 @@ async fn an_unknown_login_name_costs_the_same_work_as_a_known_one() {
     assert_eq!(tokio::runtime::Handle::current().runtime_flavor(), MULTI);
     let house = House::start_with(|config| config.control.sign_in_attempts = 1000).await;
     house.signed_in().await;
-    let mut took = Vec::new();
-    for handle in ["warm@up.example", HANDLE, "nobody@acme.example"] {
-        let mut times = Vec::new();
-        for _ in 0..5 {
+    // The quickest of many, one after the other: what else the machine does only adds to it.
+    let mut quickest = [Duration::MAX; 2];
+    for _ in 0..12 {
+        for (quickest, handle) in quickest.iter_mut().zip([HANDLE, "nobody@acme.example"]) {
             let mut browser = house.browser();
             let csrf = browser.get("/sign-in").await.csrf();
             let began = Instant::now();
@@ -121,12 +121,10 @@ async fn an_unknown_login_name_costs_the_same_work_as_a_known_one() {
                 ("password", "not the password"),
             ];
             assert_eq!(browser.post("/sign-in", &fields).await.status, 403);
-            times.push(began.elapsed());
+            *quickest = began.elapsed().min(*quickest);
         }
-        times.sort();
-        took.push(times[2]);
     }
-    let (known, unknown) = (took[1], took[2]);
+    let [known, unknown] = quickest;
     assert!(
         unknown * 2 > known && known * 2 > unknown,
         "{known:?} {unknown:?}"
@@ -135,35 +133,30 @@ async fn an_unknown_login_name_costs_the_same_work_as_a_known_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn guessing_ends_soon_and_locks_nobody_else_out() {
-    let house = House::start_with(|config| config.control.sign_in_attempts = 3).await;
+    const GUESS: &str = "guess guess guess";
+    let house = House::start_with(|config| config.control.sign_in_attempts = 1).await;
     house.signed_in().await;
     let mut guesser = Browser::from(house.address(), [127, 0, 0, 2]);
-    for _ in 0..3 {
-        assert_eq!(
-            sign_in(&mut guesser, HANDLE, "guess guess guess")
-                .await
-                .status,
-            403
-        );
-    }
+    assert_eq!(sign_in(&mut guesser, HANDLE, GUESS).await.status, 403);
     let page = sign_in(&mut guesser, HANDLE, PASSWORD).await;
     assert_eq!(page.status, 429, "also with the right password");
     let wait: u64 = page.header("retry-after").unwrap().parse().unwrap();
-    assert!((1..=20).contains(&wait) && page.text.contains("Too many attempts to sign in"));
+    assert!((1..=60).contains(&wait) && page.text.contains("Too many attempts to sign in"));
     assert!(!guesser.cookies.contains_key(SESSION));
 
     // Naming others helps only so long.
-    let mut refused = 0;
-    for n in 0..30 {
-        let page = sign_in(
-            &mut guesser,
-            &format!("user{n}@acme.example"),
-            "guess guess guess",
-        )
-        .await;
-        refused += usize::from(page.status == 429);
+    let mut named = 0;
+    while sign_in(&mut guesser, &format!("user{named}@acme.example"), GUESS)
+        .await
+        .status
+        != 429
+    {
+        named += 1;
+        assert!(
+            named < 40,
+            "an address may try to sign in as anybody, one after the other"
+        );
     }
-    assert!(refused >= 12, "{refused}");
 
     let mut ann = Browser::from(house.address(), [127, 0, 0, 3]);
     assert_eq!(sign_in(&mut ann, HANDLE, PASSWORD).await.leads_to(), "/");

@@ -156,6 +156,7 @@ impl Run {
                 disabled: false,
                 application_keys_revoked_through: Revision(0),
                 application_keys_revoked_at: None,
+                password_set_at: None,
                 created_at: Timestamp(0),
                 modified_at: Timestamp(0),
                 revision: Revision(0),

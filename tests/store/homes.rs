@@ -21,6 +21,8 @@ use keygate::store::{
     Done, EmbeddedStore, Founded, Issued, KeyChange, NewKey, NewUser, Rotation, StoreError,
     UserChange,
 };
+use redb::{Database, ReadableDatabase as _, TableDefinition};
+use redis::Commands as _;
 
 macro_rules! kept {
     ($($name:ident($($argument:ident: $of:ty),*) -> $result:ty;)*) => {
@@ -65,7 +67,6 @@ kept! {
     session(partition: Partition, hash: [u8; 32]) -> Result<Option<Session>, StoreError>;
     forget_expired() -> Result<usize, StoreError>;
     log_store(action: Action, note: &str, by: &By) -> Result<Done<()>, StoreError>;
-    begin_log(partition: Partition) -> Result<(), StoreError>;
     log_before(partition: Partition, number: Option<u64>, most: usize) -> Result<Vec<Entry>, StoreError>;
     verify_log(earlier: &[HeadView]) -> Result<LogFindings, StoreError>;
     org(id: OrgId) -> Result<Option<Org>, StoreError>;
@@ -88,6 +89,21 @@ pub trait Home {
     fn open(&self) -> Arc<dyn Kept> {
         self.open_with(Limits::default())
     }
+
+    /// The entries of a partition's log, as somebody with access to the store sees them. Nobody has the store open.
+    fn log(&self, partition: Partition) -> Vec<Vec<u8>>;
+
+    /// Puts others there.
+    fn set_log(&self, partition: Partition, entries: &[Vec<u8>]);
+
+    /// A paper, by the bytes of its id.
+    fn paper(&self, partition: Partition, id: &[u8]) -> Option<Vec<u8>>;
+
+    /// Puts another there, or takes it away.
+    fn set_paper(&self, partition: Partition, id: &[u8], paper: Option<&[u8]>);
+
+    /// All that the store keeps, names and contents.
+    fn everything(&self) -> Vec<u8>;
 }
 
 pub fn root_key() -> RootKey {
@@ -97,7 +113,15 @@ pub fn root_key() -> RootKey {
 /// A file.
 pub struct InFile(tempfile::TempDir);
 
+const AUDIT: TableDefinition<'static, (u8, u64), &[u8]> = TableDefinition::new("audit");
+const PAPERS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("papers");
+
 impl InFile {
+    /// The file, for somebody who has no root key.
+    fn database(&self) -> Database {
+        Database::open(self.0.path().join("keygate.redb")).unwrap()
+    }
+
     pub fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
@@ -107,6 +131,56 @@ impl Home for InFile {
     fn open_with(&self, limits: Limits) -> Arc<dyn Kept> {
         let file = self.0.path().join("keygate.redb");
         Arc::new(EmbeddedStore::open(&file, &root_key(), limits).unwrap())
+    }
+
+    fn log(&self, partition: Partition) -> Vec<Vec<u8>> {
+        let database = self.database();
+        let reading = database.begin_read().unwrap();
+        let audit = reading.open_table(AUDIT).unwrap();
+        let of = partition.index() as u8;
+        let range = audit.range((of, 0)..=(of, u64::MAX)).unwrap();
+        range.map(|it| it.unwrap().1.value().to_vec()).collect()
+    }
+
+    fn set_log(&self, partition: Partition, entries: &[Vec<u8>]) {
+        let of = partition.index() as u8;
+        let database = self.database();
+        let writing = database.begin_write().unwrap();
+        {
+            let mut audit = writing.open_table(AUDIT).unwrap();
+            audit.retain(|(at, _), _| at != of).unwrap();
+            for (number, entry) in entries.iter().enumerate() {
+                audit.insert((of, number as u64), entry.as_slice()).unwrap();
+            }
+        }
+        writing.commit().unwrap();
+    }
+
+    fn paper(&self, partition: Partition, id: &[u8]) -> Option<Vec<u8>> {
+        let database = self.database();
+        let reading = database.begin_read().unwrap();
+        let papers = reading.open_table(PAPERS).unwrap();
+        let index = [&[partition.index() as u8], id].concat();
+        let held = papers.get(index.as_slice()).unwrap();
+        held.map(|paper| paper.value().to_vec())
+    }
+
+    fn set_paper(&self, partition: Partition, id: &[u8], paper: Option<&[u8]>) {
+        let index = [&[partition.index() as u8], id].concat();
+        let database = self.database();
+        let writing = database.begin_write().unwrap();
+        {
+            let mut papers = writing.open_table(PAPERS).unwrap();
+            match paper {
+                Some(paper) => papers.insert(index.as_slice(), paper).unwrap(),
+                None => papers.remove(index.as_slice()).unwrap(),
+            };
+        }
+        writing.commit().unwrap();
+    }
+
+    fn everything(&self) -> Vec<u8> {
+        std::fs::read(self.0.path().join("keygate.redb")).unwrap()
     }
 }
 
@@ -270,5 +344,49 @@ impl InRedis {
 impl Home for InRedis {
     fn open_with(&self, limits: Limits) -> Arc<dyn Kept> {
         Arc::new(RedisStore::connect(&self.config, &root_key(), limits, Purpose::Make).unwrap())
+    }
+
+    fn log(&self, partition: Partition) -> Vec<Vec<u8>> {
+        let key = self.key(partition.index(), "audit");
+        self.client().lrange(key, 0, -1).unwrap()
+    }
+
+    fn set_log(&self, partition: Partition, entries: &[Vec<u8>]) {
+        let key = self.key(partition.index(), "audit");
+        let mut client = self.client();
+        let _: () = client.del(&key).unwrap();
+        for entry in entries {
+            let _: () = client.rpush(&key, entry).unwrap();
+        }
+    }
+
+    fn paper(&self, partition: Partition, id: &[u8]) -> Option<Vec<u8>> {
+        let key = self.key(partition.index(), "papers");
+        self.client().hget(key, id).unwrap()
+    }
+
+    fn set_paper(&self, partition: Partition, id: &[u8], paper: Option<&[u8]>) {
+        let key = self.key(partition.index(), "papers");
+        let _: () = match paper {
+            Some(paper) => self.client().hset(key, id, paper).unwrap(),
+            None => self.client().hdel(key, id).unwrap(),
+        };
+    }
+
+    fn everything(&self) -> Vec<u8> {
+        let mut client = self.client();
+        let keys: Vec<Vec<u8>> = client.keys(format!("{{{}:*", self.config.prefix)).unwrap();
+        let mut all = Vec::new();
+        for key in keys {
+            let of: String = redis::cmd("TYPE").arg(&key).query(&mut client).unwrap();
+            let held: Vec<Vec<u8>> = match of.as_str() {
+                "hash" => redis::cmd("HGETALL").arg(&key).query(&mut client).unwrap(),
+                "list" => client.lrange(&key, 0, -1).unwrap(),
+                _ => Vec::new(),
+            };
+            all.extend(key);
+            held.iter().for_each(|part| all.extend(part));
+        }
+        all
     }
 }

@@ -4,14 +4,40 @@
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::indexing_slicing,
     reason = "in a test each of them is the test failing"
 )]
 
+/// What holds in every home, in each of them.
+macro_rules! in_every_home {
+    ($($promise:ident,)*) => {
+        mod in_file {
+            $(#[test]
+            fn $promise() {
+                super::$promise(&crate::homes::InFile::new());
+            })*
+        }
+
+        mod in_redis {
+            $(#[test]
+            fn $promise() {
+                super::$promise(&crate::homes::InRedis::new());
+            })*
+        }
+    };
+}
+
 mod homes;
+mod log;
+mod moving;
+mod once;
+mod people;
+mod racing;
 mod redis_intruder;
 mod redis_junk;
 mod redis_lost;
 mod redis_only;
+mod rotation;
 mod usage_detail;
 
 use std::collections::BTreeMap;
@@ -21,7 +47,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
-use homes::{Home, InFile, InRedis, Kept};
+use homes::{Home, Kept};
 use keygate::control::socket::{ControlClient, ControlSocket};
 use keygate::control::{KeyService, KeyView, Request, Response};
 use keygate::keys::audit::By;
@@ -165,25 +191,6 @@ fn is_active(store: &dyn Kept, key: &Key) -> bool {
         .owner
         .is_some_and(|owner| store.user(owner).unwrap().unwrap().has_revoked(&key));
     key.revoked.is_none() && !by_owner
-}
-
-/// What holds in every home, in each of them.
-macro_rules! in_every_home {
-    ($($promise:ident,)*) => {
-        mod in_file {
-            $(#[test]
-            fn $promise() {
-                super::$promise(&super::InFile::new());
-            })*
-        }
-
-        mod in_redis {
-            $(#[test]
-            fn $promise() {
-                super::$promise(&super::InRedis::new());
-            })*
-        }
-    };
 }
 
 in_every_home! {

@@ -9,7 +9,7 @@ use keygate::control::sign_in::{Token, now};
 use keygate::control::{Caller, KeyView, Request, Response};
 use keygate::keys::audit::{AuditEntry, AuditId, By};
 use keygate::keys::{OrgId, Role, Timestamp, UserId};
-use keygate::store::papers::{Session, SignInBy};
+use keygate::store::papers::{AsOf, Session, SignInBy};
 use tokio::task::spawn_blocking;
 
 use crate::browser::Browser;
@@ -307,6 +307,7 @@ async fn session(scene: &Scene, user: &str) -> (Browser, String) {
         opened_at: now(),
         seen_at: now(),
         expires_at: Timestamp(i64::MAX),
+        as_of: AsOf::default(),
     };
     let store = Arc::clone(scene.gateway.app.keys.store());
     let hash = token.hash;

@@ -419,3 +419,129 @@ fn present(extracted: &mut Extracted<'_>, named: &(Option<Key>, Option<Key>)) {
 fn count(query: &str) -> usize {
     query.split('&').filter(|pair| !pair.is_empty()).count()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::SecretText;
+    use crate::control::explain::Said;
+    use crate::keys::audit::By;
+    use crate::store;
+
+    /// An API key's secret, and what explains by a table that was in step so long ago; `None` is never.
+    fn explainer(folder: &std::path::Path, age: Option<Duration>) -> (String, Explainer) {
+        let url = "http://127.0.0.1:1".parse().unwrap();
+        let config = Config::with_default_upstream(url, folder.to_owned());
+        let store = Arc::new(store::open(&config.store, &config.rules, true).unwrap());
+        let made = store.create_org("acme".parse().unwrap(), &By::operator());
+        let (org, issued) = made.unwrap().value;
+        let table = Arc::new(KeyTable::new(Instant::now()));
+        table.apply(Record::Org(org));
+        table.apply(Record::Key(issued.key.clone()));
+        if let Some(age) = age {
+            table.mark_in_step(Instant::now(), age);
+        }
+        let fingerprinter = LateFingerprinter::unknown();
+        fingerprinter.learn(store.fingerprinter().unwrap());
+        let usage = Arc::new(UsageCounts::default());
+        let shared = Shared::new(&config, table, usage, Arc::new(fingerprinter));
+        let upstreams = Upstreams::new(&config).unwrap();
+        let explainer = Explainer::serving(Arc::new(shared), upstreams, store);
+        (issued.secret.expose().to_owned(), explainer)
+    }
+
+    #[test]
+    fn a_view_that_is_too_old_is_said_to_be_and_what_a_known_key_may_meanwhile() {
+        let unknown = "f".repeat(32);
+        for (age, known, decision, reason, says) in [
+            (
+                None,
+                true,
+                "cannot_tell",
+                "not_loaded",
+                "has not been loaded",
+            ),
+            (Some(60), true, "allowed", "", ""),
+            (
+                Some(60),
+                false,
+                "cannot_tell",
+                "view_too_old",
+                "1 min ago, longer than 5.0 s",
+            ),
+            (
+                Some(90_000),
+                true,
+                "cannot_tell",
+                "view_too_old",
+                "served up to 24 h",
+            ),
+            (
+                Some(1),
+                false,
+                "bad",
+                "unknown",
+                "within 5.0 s: there is none",
+            ),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let (secret, explainer) = explainer(folder.path(), age.map(Duration::from_secs));
+            let text = |text: &str| SecretText::new(text.to_owned().into());
+            let presented = if known { &secret } else { &unknown };
+            let question = Question {
+                method: "POST".to_owned(),
+                target: text("/api/v2/series"),
+                headers: vec![
+                    ("Host".to_owned(), text("a")),
+                    ("DD-API-KEY".to_owned(), text(presented)),
+                ],
+                address: None,
+                key: None,
+                application_key: None,
+            };
+            let explained = explainer.explain(&question).unwrap();
+            let found = (
+                explained.decision.as_str(),
+                explained.reason.as_deref().unwrap_or_default(),
+            );
+            assert_eq!(found, (decision, reason), "{age:?} {known}: {explained:#?}");
+            let no = explained.steps.iter().find(|step| step.said == Said::No);
+            let text = no.map_or("", |step| step.text.as_str());
+            assert!(text.contains(says), "{age:?} {known}: {text}");
+            let status = explained.answer.map(|answer| answer.status);
+            let expected = match decision {
+                "allowed" => None,
+                "bad" => Some(403),
+                _ => Some(503),
+            };
+            assert_eq!(status, expected, "{age:?} {known}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_request_is_refused_without_being_quoted() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_, explainer) = explainer(folder.path(), Some(Duration::ZERO));
+        let text = |text: &str| SecretText::new(text.to_owned().into());
+        for (method, target, header) in [
+            ("G T", "/", "a"),
+            ("GET", "/ secret", "a"),
+            ("GET", "/", "secret secret"),
+        ] {
+            let question = Question {
+                method: method.to_owned(),
+                target: text(target),
+                headers: vec![(header.to_owned(), text("secret"))],
+                address: None,
+                key: None,
+                application_key: None,
+            };
+            let error = explainer.explain(&question).unwrap_err().to_string();
+            assert!(error.contains("no request that HTTP allows"), "{error}");
+            assert!(
+                !format!("{error} {question:?}").contains("/ secret"),
+                "{error}"
+            );
+        }
+    }
+}

@@ -21,10 +21,6 @@ use crate::control::{Request, SecretText};
 const HEADERS_BYTES_MAX: u64 = 64 * 1024;
 
 /// `explain`
-///
-/// Secrets are better kept out of the arguments, which every process of the machine can read: a value that is written
-/// '$NAME' in single quotes is taken from that variable, and -H @FILE (or @-, standard input) reads headers line by line.
-/// Nothing that is given is printed back.
 #[derive(Args)]
 pub(super) struct ExplainArgs {
     #[command(flatten)]

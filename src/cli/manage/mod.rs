@@ -159,7 +159,7 @@ struct Wait {
     ///
     /// Exits with 3 when one has not: it refuses at the latest from the time shown on. A node that was stopped is not
     /// waited for; started again where it cannot reach Redis, it refuses at the latest from the time shown on, too. May
-    /// be run again for what is revoked already.
+    /// be run again for what is revoked already. A server elsewhere (--url) waits for 20 seconds at most.
     #[arg(
         long,
         value_name = "SECONDS",

@@ -221,7 +221,7 @@ impl<T> Document<T> {
 #[serde(untagged)]
 pub(super) enum Included {
     /// A user or service account.
-    User(super::users::User),
+    User(Box<super::users::User>),
     /// A role.
     Role(super::roles::Role),
     /// A permission.

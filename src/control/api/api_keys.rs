@@ -174,7 +174,7 @@ async fn list(asker: Asker, Asked(query): Asked<KeyQuery>) -> Answer {
 #[utoipa::path(post, path = "/api/v2/api_keys", tag = "API keys", request_body = Incoming<NewApiKey>,
     responses((status = 201, description = "Made", body = Document<ApiKey>)))]
 async fn create(Posted(asker, body): Posted<Incoming<NewApiKey>>) -> Answer {
-    let (new, _) = body.to_make(TYPE)?;
+    let (new, _) = body.making(TYPE)?;
     let labels = Labels {
         category: new
             .category
@@ -202,7 +202,7 @@ async fn create(Posted(asker, body): Posted<Incoming<NewApiKey>>) -> Answer {
     responses((status = 200, description = "The key", body = Document<ApiKey>)))]
 async fn show(asker: Asker, Named(id): Named<String>, Asked(query): Asked<OneQuery>) -> Answer {
     let key = parts::find(&asker, KIND, &id).await?;
-    let included = parts::included(&asker, &query.as_list(), [&key]).await?;
+    let included = parts::included(&asker, &query.into_list(), [&key]).await?;
     Ok(Reply::ok(&Document {
         included,
         ..Document::of(ApiKey::of(key))
@@ -218,7 +218,7 @@ async fn update(
     Posted(asker, body): Posted<Incoming<ApiKeyChange>>,
 ) -> Answer {
     let key = parts::find(&asker, KIND, &id).await?;
-    let (change, relations) = body.to_change(TYPE, &id)?;
+    let (change, relations) = body.changing(TYPE, &id)?;
     relations.moves_nothing(None, &key.created_by, &key.org_id.to_string())?;
     let (expires_at, never_expires) = parts::expiry_change(change.expires_at)?;
     let change = KeyChanges {

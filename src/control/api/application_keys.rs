@@ -164,7 +164,7 @@ pub(super) async fn create_for(
     owner: String,
     body: Incoming<NewApplicationKey>,
 ) -> Answer {
-    let (new, relations) = body.to_make(TYPE)?;
+    let (new, relations) = body.making(TYPE)?;
     relations.moves_nothing(Some(&owner), &asker.user.to_string(), &asker.own_org())?;
     let mut performed = asker
         .perform(Request::CreateApplicationKey {
@@ -185,7 +185,7 @@ pub(super) async fn change(
     body: Incoming<ApplicationKeyChange>,
 ) -> Answer {
     let id = key.id.to_string();
-    let (change, relations) = body.to_change(TYPE, &id)?;
+    let (change, relations) = body.changing(TYPE, &id)?;
     let owner = key.owner_id.map(|owner| owner.to_string());
     relations.moves_nothing(owner.as_deref(), &key.created_by, &key.org_id.to_string())?;
     let (expires_at, never_expires) = parts::expiry_change(change.expires_at)?;
@@ -252,7 +252,7 @@ async fn list(asker: Asker, Asked(query): Asked<KeyQuery>) -> Answer {
     responses((status = 200, description = "The key", body = Document<ApplicationKey>)))]
 async fn show(asker: Asker, Named(id): Named<String>, Asked(query): Asked<OneQuery>) -> Answer {
     let key = parts::find(&asker, KIND, &id).await?;
-    shown(&asker, &query.as_list(), key, true).await
+    shown(&asker, &query.into_list(), key, true).await
 }
 
 /// Change an application key of the org.

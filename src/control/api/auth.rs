@@ -1,18 +1,19 @@
 //! Who calls the key management API: a pair of keys that the proxy of this process has checked, or one that is checked here.
 //! What the caller may is decided where the operation is performed.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use subtle::ConstantTimeEq;
 use tokio::task::spawn_blocking;
 
 use super::answers::Failure;
+use crate::control::client;
 use crate::control::desk::{Desk, RELAY};
 use crate::control::sign_in::now;
 use crate::control::{Caller, Performed, Request, Response, ServiceError};
@@ -69,9 +70,12 @@ impl FromRequestParts<Arc<Desk>> for Asker {
         let found = if is_relayed(desk, &parts.headers) {
             relayed(&parts.headers)?
         } else {
-            let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-            let peer = peer.ok_or_else(Failure::forbidden)?.0.ip().to_canonical();
-            direct(desk, &parts.headers, peer)?
+            let address = client::address(parts, &desk.trusted_proxies);
+            direct(
+                desk,
+                &parts.headers,
+                address.ok_or_else(Failure::forbidden)?,
+            )?
         };
         let service = desk.service.clone();
         let id = found.application_key;
@@ -135,7 +139,6 @@ pub(super) fn forget_claims(headers: &mut HeaderMap) {
     for name in claims {
         headers.remove(name);
     }
-    headers.remove(FORWARDED_FOR);
     headers.remove(X_REQUEST_ID);
 }
 
@@ -178,7 +181,7 @@ fn said<T: FromStr>(headers: &HeaderMap, name: &str) -> Result<T, Failure> {
 }
 
 /// Checks a pair by the one policy, which does the same work for every pair that nobody has.
-fn direct(desk: &Desk, headers: &HeaderMap, peer: IpAddr) -> Result<Found, Failure> {
+fn direct(desk: &Desk, headers: &HeaderMap, address: IpAddr) -> Result<Found, Failure> {
     let fingerprinter = desk.fingerprinter.get();
     let credential = Credential {
         key: presented(headers, "dd-api-key", fingerprinter),
@@ -188,19 +191,28 @@ fn direct(desk: &Desk, headers: &HeaderMap, peer: IpAddr) -> Result<Found, Failu
         view: desk.table.view(Instant::now()),
         staleness: &desk.staleness,
         now: now(),
-        address: peer,
+        address,
         origin: None,
     };
     let access = Access::Api { scope: None };
     let verdict = authorize(&access, &credential, &desk.table.read(), &circumstances);
     let principal = verdict.map_err(|denial| denied(denial.reason))?;
+    let agent = headers
+        .get(header::USER_AGENT)
+        .and_then(|agent| agent.to_str().ok());
+    desk.usage.accepted(
+        &principal,
+        circumstances.now,
+        address,
+        agent.unwrap_or_default(),
+    );
     let who = principal.attribution();
     match (&who.user, &who.org, &who.application_key) {
         (Some((user, _)), Some((org, _)), Some(key)) => Ok(Found {
             user: *user,
             org: *org,
             application_key: key.id,
-            address: Some(peer),
+            address: Some(address),
         }),
         _ => Err(Failure::forbidden()),
     }

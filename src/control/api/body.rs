@@ -208,7 +208,7 @@ pub(super) struct Reference {
 
 impl<A> Incoming<A> {
     /// What is to be made. `kind` is what the path is about.
-    pub(super) fn to_make(self, kind: &'static str) -> Result<(A, Relationships), Refusal> {
+    pub(super) fn making(self, kind: &'static str) -> Result<(A, Relationships), Refusal> {
         let data = self.data;
         is_of(data.kind.as_deref(), kind)?;
         Ok((data.attributes, data.relationships))
@@ -216,7 +216,7 @@ impl<A> Incoming<A> {
 
     /// What is to be changed about the thing with this id. Both type and id are demanded (WIRE 5.3): a body that was meant
     /// for another thing changes nothing.
-    pub(super) fn to_change(
+    pub(super) fn changing(
         self,
         kind: &'static str,
         id: &str,

@@ -146,7 +146,7 @@ async fn list(asker: Asker, Asked(query): Asked<KeyQuery>) -> Answer {
     request_body = Incoming<NewClientToken>,
     responses((status = 201, description = "Made", body = Document<ClientToken>)))]
 async fn create(Posted(asker, body): Posted<Incoming<NewClientToken>>) -> Answer {
-    let (new, _) = body.to_make(TYPE)?;
+    let (new, _) = body.making(TYPE)?;
     let mut performed = asker
         .perform(Request::CreateClientToken {
             org: asker.own_org(),
@@ -165,7 +165,7 @@ async fn create(Posted(asker, body): Posted<Incoming<NewClientToken>>) -> Answer
     responses((status = 200, description = "The token", body = Document<ClientToken>)))]
 async fn show(asker: Asker, Named(id): Named<String>, Asked(query): Asked<OneQuery>) -> Answer {
     let key = parts::find(&asker, KIND, &id).await?;
-    let included = parts::included(&asker, &query.as_list(), [&key]).await?;
+    let included = parts::included(&asker, &query.into_list(), [&key]).await?;
     Ok(Reply::ok(&Document {
         included,
         ..Document::of(ClientToken::of(key))
@@ -181,7 +181,7 @@ async fn update(
     Posted(asker, body): Posted<Incoming<ClientTokenChange>>,
 ) -> Answer {
     let key = parts::find(&asker, KIND, &id).await?;
-    let (change, relations) = body.to_change(TYPE, &id)?;
+    let (change, relations) = body.changing(TYPE, &id)?;
     relations.moves_nothing(None, &key.created_by, &key.org_id.to_string())?;
     let (expires_at, never_expires) = parts::expiry_change(change.expires_at)?;
     let change = KeyChanges {

@@ -156,7 +156,7 @@ pub(super) async fn included<'k>(
                 if query.includes("owned_by") && !of_roles.contains(&user.role) {
                     of_roles.push(user.role);
                 }
-                included.push(Included::User(users::User::of(&user)));
+                included.push(Included::User(Box::new(users::User::of(&user))));
             }
             Ok(_) => return Err(Failure::unexpected()),
             Err(error) => {

@@ -140,7 +140,7 @@ pub(super) struct OneQuery {
 
 impl OneQuery {
     /// The same question, as of a list.
-    pub(super) fn as_list(self) -> KeyQuery {
+    pub(super) fn into_list(self) -> KeyQuery {
         KeyQuery {
             include: self.include,
             ..KeyQuery::default()

@@ -44,7 +44,7 @@ struct NewServiceAccount {
     request_body = Incoming<NewServiceAccount>,
     responses((status = 201, description = "Made", body = Document<User>)))]
 async fn create(Posted(asker, body): Posted<Incoming<NewServiceAccount>>) -> Answer {
-    let (new, relations) = body.to_make("users")?;
+    let (new, relations) = body.making("users")?;
     if new.service_account == Some(false) {
         return Err(Refusal::ParameterMalformed {
             name: "data.attributes.service_account".into(),

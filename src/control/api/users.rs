@@ -302,7 +302,7 @@ async fn list(asker: Asker, Asked(query): Asked<UserQuery>) -> Answer {
 #[utoipa::path(post, path = "/api/v2/users", tag = "Users", request_body = Incoming<NewUser>,
     responses((status = 201, description = "Made", body = Document<User>)))]
 async fn create(Posted(asker, body): Posted<Incoming<NewUser>>) -> Answer {
-    let (new, relations) = body.to_make(TYPE)?;
+    let (new, relations) = body.making(TYPE)?;
     let mut performed = asker
         .perform(Request::CreateUser {
             org: asker.own_org(),
@@ -337,7 +337,7 @@ async fn update(
 async fn change(asker: &Asker, id: &str, body: Incoming<UserChange>) -> Answer {
     let user = find(asker, id).await?.id.to_string();
     let (change, relations) = body
-        .to_change(TYPE, &user)
+        .changing(TYPE, &user)
         .map_err(|refusal| match refusal {
             // Clients know this one by its status: that of their published scenario.
             Refusal::BodyOfAnother {

@@ -1,6 +1,7 @@
 //! What a form posts: read within bounds, and taken only from a page of ours. What is in the fields is the pages' business.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
@@ -18,6 +19,9 @@ const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// The kind of body that a form has.
 const FORM: &str = "application/x-www-form-urlencoded";
+
+/// How long a form may take to arrive.
+const BODY_WITHIN: Duration = Duration::from_secs(10);
 
 /// A form of a page for those who are signed in. A field that is there more than once is a `Vec`.
 pub(super) struct Posted<T>(pub(super) T, pub(super) Visitor);
@@ -61,10 +65,11 @@ fn is_from_here(headers: &HeaderMap, config: &Control) -> bool {
     by_host || by_config
 }
 
-async fn bytes_of(request: Request, config: &Control) -> Result<Bytes, Response> {
+/// The status is made a page of where all errors are.
+async fn bytes_of(request: Request, config: &Control) -> Result<Bytes, StatusCode> {
     let headers = request.headers();
     if !is_from_here(headers, config) {
-        return Err(StatusCode::FORBIDDEN.into_response());
+        return Err(StatusCode::FORBIDDEN);
     }
     let kind = headers
         .get(CONTENT_TYPE)
@@ -73,15 +78,29 @@ async fn bytes_of(request: Request, config: &Control) -> Result<Bytes, Response>
         .and_then(|kind| kind.split(';').next())
         .unwrap_or_default();
     if !kind.trim().eq_ignore_ascii_case(FORM) {
-        return Err(StatusCode::UNSUPPORTED_MEDIA_TYPE.into_response());
+        return Err(StatusCode::UNSUPPORTED_MEDIA_TYPE);
     }
-    Bytes::from_request(request, &())
-        .await
-        .map_err(IntoResponse::into_response)
+    match tokio::time::timeout(BODY_WITHIN, Bytes::from_request(request, &())).await {
+        Ok(bytes) => bytes.map_err(|rejection| rejection.status()),
+        Err(_) => Err(StatusCode::REQUEST_TIMEOUT),
+    }
 }
 
-fn fields<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Response> {
-    serde_html_form::from_bytes(bytes).map_err(|_| StatusCode::BAD_REQUEST.into_response())
+fn fields<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StatusCode> {
+    serde_html_form::from_bytes(bytes).map_err(|_| StatusCode::BAD_REQUEST)
+}
+
+/// The fields of a form whose field `csrf` is what it must be.
+async fn proven<T: DeserializeOwned>(
+    request: Request,
+    desk: &Desk,
+    is_csrf: impl Fn(&str) -> bool,
+) -> Result<T, StatusCode> {
+    let bytes = bytes_of(request, &desk.config).await?;
+    if !is_csrf(&fields::<Proof>(&bytes)?.csrf) {
+        return Err(StatusCode::FORBIDDEN);
+    }
+    fields(&bytes)
 }
 
 impl<T: DeserializeOwned> FromRequest<Arc<Desk>> for Posted<T> {
@@ -90,33 +109,28 @@ impl<T: DeserializeOwned> FromRequest<Arc<Desk>> for Posted<T> {
     async fn from_request(request: Request, desk: &Arc<Desk>) -> Result<Self, Response> {
         let (mut parts, body) = request.into_parts();
         let visitor = Visitor::from_request_parts(&mut parts, desk).await?;
-        let bytes = bytes_of(Request::from_parts(parts, body), &desk.config).await?;
-        if !visitor.is_csrf(&fields::<Proof>(&bytes)?.csrf) {
-            return Err(StatusCode::FORBIDDEN.into_response());
-        }
-        Ok(Self(fields(&bytes)?, visitor))
+        let request = Request::from_parts(parts, body);
+        let proven = proven(request, desk, |csrf| visitor.is_csrf(csrf)).await;
+        Ok(Self(proven.map_err(IntoResponse::into_response)?, visitor))
     }
 }
 
 impl<T: DeserializeOwned> FromRequest<Arc<Desk>> for Asked<T> {
-    type Rejection = Response;
+    type Rejection = StatusCode;
 
-    async fn from_request(request: Request, desk: &Arc<Desk>) -> Result<Self, Response> {
+    async fn from_request(request: Request, desk: &Arc<Desk>) -> Result<Self, StatusCode> {
         let (mut parts, body) = request.into_parts();
-        let stranger = Stranger::from_request_parts(&mut parts, desk).await;
-        let stranger = stranger.map_err(IntoResponse::into_response)?;
-        let bytes = bytes_of(Request::from_parts(parts, body), &desk.config).await?;
-        if !stranger.is_csrf(&fields::<Proof>(&bytes)?.csrf) {
-            return Err(StatusCode::FORBIDDEN.into_response());
-        }
-        Ok(Self(fields(&bytes)?, stranger))
+        let stranger = Stranger::from_request_parts(&mut parts, desk).await?;
+        let request = Request::from_parts(parts, body);
+        let proven = proven(request, desk, |csrf| stranger.is_csrf(csrf)).await;
+        Ok(Self(proven?, stranger))
     }
 }
 
 impl<T: DeserializeOwned> FromRequest<Arc<Desk>> for FromHere<T> {
-    type Rejection = Response;
+    type Rejection = StatusCode;
 
-    async fn from_request(request: Request, desk: &Arc<Desk>) -> Result<Self, Response> {
+    async fn from_request(request: Request, desk: &Arc<Desk>) -> Result<Self, StatusCode> {
         let bytes = bytes_of(request, &desk.config).await?;
         Ok(Self(fields(&bytes)?))
     }

@@ -11,6 +11,8 @@ use axum::routing::get;
 
 use super::keys_facts::{Facts, Now, Rights, base};
 use super::shell::Section;
+use super::usage::pictures;
+use super::usage_chart::Chart;
 use super::visitor::Visitor;
 use super::{keys_detail, keys_list, keys_new, keys_revoke, keys_rotate, keys_shadow};
 use crate::control::desk::Desk;
@@ -156,6 +158,8 @@ pub(super) struct Known {
     pub(super) facts: Facts,
     pub(super) owner: Option<UserView>,
     pub(super) rights: Rights,
+    /// Its use over time.
+    pub(super) charts: [Chart; 2],
 }
 
 /// One key, and what those are called who have to do with it.
@@ -165,7 +169,16 @@ pub(super) async fn known(
     kind: KeyKind,
     id: &str,
 ) -> Result<Known, ServiceError> {
-    let view = key(desk, visitor, kind, id).await?;
+    let request = Request::ShowKeyUse {
+        kind,
+        id: id.to_owned(),
+    };
+    let Response::KeyUse(mut uses) = ask(desk, visitor, request).await? else {
+        return Err(ServiceError::Unknown);
+    };
+    let charts = pictures(visitor.language, &uses);
+    uses.key.sources = std::mem::take(&mut uses.sources);
+    let view = uses.key;
     let owner = match view.owner_id {
         Some(owner) => user(desk, visitor, &owner.to_string()).await?,
         None => None,
@@ -189,8 +202,11 @@ pub(super) async fn known(
         let found = names.iter().find(|(known, _)| known == id);
         found.map(|(_, name)| name.clone())
     };
+    let mut facts = Facts::of(&view, Now::of(visitor), &name_of);
+    facts.used.would_be_refused = uses.shadow.map(|shadow| shadow.requests);
     Ok(Known {
-        facts: Facts::of(&view, Now::of(visitor), &name_of),
+        charts,
+        facts,
         rights: Rights::of(visitor, kind, owner.as_ref()),
         owner,
         view,

@@ -14,6 +14,7 @@ use super::keys_facts::{Deed, Facts, Now, Rights, base};
 use super::keys_form::{Entered, Fields, ScopeBox};
 use super::shell::{Shell, go, page};
 use super::trouble::{failed, status_of};
+use super::usage_chart::Chart;
 use super::visitor::Visitor;
 use super::words_keys::{Words, words};
 use super::words_kinds::{self, KindWords};
@@ -35,6 +36,7 @@ struct DetailPage {
     key: Facts,
     owner_href: String,
     rights: Rights,
+    charts: [Chart; 2],
     done: &'static str,
     successor: Option<Facts>,
     form: Entered,
@@ -128,6 +130,7 @@ async fn shown(
             None => String::new(),
         },
         rights: known.rights,
+        charts: known.charts,
         done: match done {
             "saved" => w.saved,
             "shadow" => w.saved_shadow,

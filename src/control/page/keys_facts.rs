@@ -1,10 +1,12 @@
 //! What a page shows of a key: its facts in words, its state, its times, and what the visitor's role may do to it. It decides
 //! nothing: an operation that is not offered here is refused there.
 
+use super::audit_words::{Line, action_name};
 use super::visitor::Visitor;
 use super::words_keys::{self, Words, words};
 use crate::control::operations::keys::{Touch, Whose, takes};
-use crate::control::{AuditView, KeyStatus, KeyView, UserView};
+use crate::control::{AuditView, KeyStatus, KeyView, SourceView, UserView};
+use crate::keys::audit::Action;
 use crate::keys::refusal::Language;
 use crate::keys::{KeyId, KeyKind, UserKind};
 
@@ -128,17 +130,47 @@ impl State {
     }
 }
 
-/// How much a key was used.
+/// How much a key was used, and from where.
 pub(super) struct Used {
     pub(super) last: Option<When>,
+    pub(super) last_from: String,
     pub(super) count: u64,
+    /// The last places, where one key is shown.
+    pub(super) sources: Vec<Source>,
+    /// While it is shadow-revoked: how many requests would have been refused.
+    pub(super) would_be_refused: Option<u64>,
+}
+
+/// One place that a key is used from.
+pub(super) struct Source {
+    pub(super) address: String,
+    pub(super) agent: String,
+    pub(super) last: When,
+    pub(super) count: u64,
+    pub(super) shadow: u64,
+}
+
+impl Source {
+    fn of(source: &SourceView, now: Now) -> Self {
+        Self {
+            address: source.address.clone(),
+            agent: source.user_agent.clone(),
+            last: When::of(&source.last_used_at, now),
+            count: source.requests,
+            shadow: source.shadow_requests,
+        }
+    }
 }
 
 impl Used {
     fn of(key: &KeyView, now: Now) -> Self {
+        let sources = key.sources.iter();
         Self {
             last: When::maybe(key.last_used_at.as_deref(), now),
+            last_from: key.last_used_from.clone().unwrap_or_default(),
             count: key.uses,
+            sources: sources.map(|source| Source::of(source, now)).collect(),
+            would_be_refused: None,
         }
     }
 
@@ -263,6 +295,8 @@ pub(super) struct Deed {
     pub(super) who: String,
     pub(super) via: String,
     pub(super) what: String,
+    /// The same for programs, and for filters.
+    pub(super) word: String,
     /// Field, before, after.
     pub(super) changes: Vec<(String, String, String)>,
 }
@@ -270,22 +304,18 @@ pub(super) struct Deed {
 impl Deed {
     pub(super) fn of(entry: &AuditView, now: Now) -> Self {
         let w = words(now.language);
-        let value = |value: &Option<String>| match value.as_deref() {
-            None | Some("") => w.nothing.to_owned(),
-            Some(text) => text.to_owned(),
-        };
-        let changes = entry.changes.iter();
+        let action = entry.action.parse::<Action>().ok();
+        let line = Line::of(now.language, entry.clone());
+        let changes = line.changes.into_iter();
         Self {
-            id: entry.id.to_string(),
+            id: line.id,
             at: When::of(&entry.at, now),
             who: actor(&entry.actor, w, &|_| entry.actor_name.clone()),
-            via: entry.via.clone(),
-            what: entry.action.clone(),
+            via: line.via,
+            what: action.map_or_else(String::new, |action| action_name(now.language, action)),
+            word: entry.action.clone(),
             changes: changes
-                .map(|change| {
-                    let field = change.field.to_string();
-                    (field, value(&change.before), value(&change.after))
-                })
+                .map(|change| (change.field, change.before, change.after))
                 .collect(),
         }
     }

@@ -137,10 +137,14 @@ impl Entered {
                 }
             }
             KeyKind::ApplicationKey => {
-                let scopes: BTreeSet<String> = self.scopes().into_iter().collect();
-                let held: BTreeSet<String> = key.scopes.iter().flatten().cloned().collect();
-                if scopes != held {
-                    changes.scopes = Some(scopes.into_iter().collect());
+                let scopes = self.scopes();
+                // In whatever order: the boxes have one of their own.
+                let (chosen, held): (BTreeSet<_>, BTreeSet<_>) = (
+                    scopes.iter().collect(),
+                    key.scopes.iter().flatten().collect(),
+                );
+                if chosen != held {
+                    changes.scopes = Some(scopes);
                 }
             }
             KeyKind::ClientToken => {

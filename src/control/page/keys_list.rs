@@ -76,6 +76,7 @@ struct ListPage {
     only_own: bool,
     has_any: bool,
     columns: Vec<Column>,
+    orders: Vec<Order>,
     rows: Vec<Row>,
     found: String,
     previous: Option<String>,
@@ -85,11 +86,15 @@ struct ListPage {
 /// The head of a column.
 struct Column {
     title: &'static str,
-    /// Where it leads, when the list can be sorted by it.
-    href: Option<String>,
     /// `aria-sort`.
     sorted: &'static str,
-    mark: &'static str,
+}
+
+/// An order to choose.
+struct Order {
+    value: &'static str,
+    title: &'static str,
+    is_chosen: bool,
 }
 
 struct Row {
@@ -175,7 +180,8 @@ fn listed(
         no_button: no_button.map(|refusal| sentence(&refusal.into(), language)),
         only_own: !sees_all,
         has_any: !found.is_empty(),
-        columns: columns(kind, w, &wanted, by, falling),
+        columns: columns(kind, w, by, falling),
+        orders: orders(w, by, falling),
         found: words_keys::found(language, first + 1, last, all),
         previous: (number > 1).then(|| to(number - 1)),
         next: (number < pages).then(|| to(number + 1)),
@@ -270,35 +276,16 @@ impl Wanted {
     }
 }
 
-fn columns(
-    kind: KeyKind,
-    w: &'static Words,
-    wanted: &Wanted,
-    by: By,
-    falling: bool,
-) -> Vec<Column> {
-    let plain = |title| Column {
+/// The heads of the columns, with how the list is sorted by each of them.
+fn columns(kind: KeyKind, w: &'static Words, by: By, falling: bool) -> Vec<Column> {
+    let plain = |title| Column { title, sorted: "" };
+    let sortable = |title, of: By| Column {
         title,
-        href: None,
-        sorted: "",
-        mark: "",
-    };
-    let sortable = |title, of: By| {
-        let is_it = of == by;
-        // Chosen once more it turns round; times begin with the latest.
-        let turned = if is_it { !falling } else { of != By::Name };
-        let sort = format!("{}{}", if turned { "-" } else { "" }, of.word());
-        let (sorted, mark) = match (is_it, falling) {
-            (false, _) => ("", ""),
-            (true, false) => ("ascending", "▲"),
-            (true, true) => ("descending", "▼"),
-        };
-        Column {
-            title,
-            href: Some(wanted.href(base(kind), &sort, 1)),
-            sorted,
-            mark,
-        }
+        sorted: match (of == by, falling) {
+            (false, _) => "",
+            (true, false) => "ascending",
+            (true, true) => "descending",
+        },
     };
     let mut columns = vec![sortable(w.name, By::Name), plain(w.last_four)];
     if kind == KeyKind::ApplicationKey {
@@ -309,6 +296,23 @@ fn columns(
     columns.push(plain(w.status));
     columns.push(plain(w.actions));
     columns
+}
+
+/// The orders to choose from: a select, because the heads of the columns are not there on a phone.
+fn orders(w: &'static Words, by: By, falling: bool) -> Vec<Order> {
+    let order = |value, title, of, falls| Order {
+        value,
+        title,
+        is_chosen: of == by && falls == falling,
+    };
+    vec![
+        order("name", w.sort_name, By::Name, false),
+        order("-name", w.sort_name_falling, By::Name, true),
+        order("-created", w.sort_newest, By::Made, true),
+        order("created", w.sort_oldest, By::Made, false),
+        order("-used", w.sort_used, By::Used, true),
+        order("used", w.sort_unused, By::Used, false),
+    ]
 }
 
 #[cfg(test)]

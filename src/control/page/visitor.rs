@@ -121,11 +121,6 @@ impl Visitor {
         permission.is_of(self.user.role)
     }
 
-    /// Whether the fleet is theirs to see.
-    pub(super) const fn sees_fleet(&self) -> bool {
-        self.sees_fleet
-    }
-
     /// What the request is called.
     pub(super) fn request_id(&self) -> &str {
         request_id_of(&self.by)

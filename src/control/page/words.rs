@@ -47,7 +47,6 @@ words! {
     copy = "Copy", "Copier";
     copied = "Copied", "Copié";
     copy_failed = "Select and copy it by hand", "Sélectionnez et copiez à la main";
-    back = "Back", "Retour";
 
     // Trouble.
     to_start = "To the start page", "Vers la page d'accueil";

@@ -12,7 +12,13 @@ words! {
     show_revoked = "Revoked", "Révoquées";
     show_all = "All", "Toutes";
     search = "Search", "Rechercher";
-    sorted_hint = "Choose a column's title to sort by it.", "Choisissez le titre d'une colonne pour trier.";
+    sort = "Order", "Ordre";
+    sort_name = "By name", "Par nom";
+    sort_name_falling = "By name, backwards", "Par nom, à l'envers";
+    sort_newest = "Newest first", "Les plus récentes d'abord";
+    sort_oldest = "Oldest first", "Les plus anciennes d'abord";
+    sort_used = "Last used first", "Les dernières utilisées d'abord";
+    sort_unused = "Longest unused first", "Les plus longtemps inutilisées d'abord";
     none_found = "No key is like that.", "Aucune clé ne correspond.";
     show_every = "Show all keys", "Afficher toutes les clés";
     pages = "Pages of the list", "Pages de la liste";
@@ -91,6 +97,12 @@ words! {
     saved_shadow = "Shadow-revoked. Its requests still pass, and are counted.", "Révoquée à blanc. Ses requêtes passent encore, et sont comptées.";
     saved_unshadow = "The shadow revocation is taken back.", "La révocation à blanc est annulée.";
     usage = "Usage", "Utilisation";
+    from = "from", "depuis";
+    would_be_refused = "Would have been refused", "Auraient été refusées";
+    sources = "The last places it was used from", "Les derniers endroits d'où elle a servi";
+    address = "Address", "Adresse";
+    program = "Program", "Programme";
+    unnamed = "does not say", "ne le dit pas";
     usage_hint = "Counted are requests that were accepted, and written down every few seconds.", "Seules les requêtes acceptées sont comptées, et notées toutes les quelques secondes.";
     history = "What was done to it", "Ce qui lui a été fait";
     history_more = "All entries in the audit log", "Toutes les entrées du journal d'audit";
@@ -98,7 +110,6 @@ words! {
     who = "Who", "Qui";
     what = "What", "Quoi";
     details = "Before and after", "Avant et après";
-    nothing = "nothing", "rien";
     may_not_change = "Your role may look at this key and not change it.", "Votre rôle permet de voir cette clé, pas de la modifier.";
     rotate = "Rotate", "Renouveler";
     revoke = "Revoke", "Révoquer";

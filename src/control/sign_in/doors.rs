@@ -13,7 +13,7 @@ use crate::control::{SecretText, ServiceError};
 use crate::keys::audit::By;
 use crate::keys::rules::Refusal;
 use crate::keys::{Actor, User, UserId, UserKind};
-use crate::store::papers::SignInBy;
+use crate::store::papers::{AsOf, SignInBy};
 use crate::store::{Store, StoreError};
 
 /// The longest name of a user or an org that is looked for, in bytes.
@@ -69,14 +69,18 @@ impl Doors {
                 let id = user
                     .as_ref()
                     .map_or(UserId(uuid::Uuid::nil()), |user| user.id);
-                let kept = store.password(id)?.map(|password| password.hash);
+                let kept = store.password(id)?;
                 Ok((user, kept))
             })
             .await?;
         let (user, kept) = found;
-        let is_it = self.passwords.is(password, kept).await?;
-        match user {
-            Some(user) if is_it => self.open(user.id, SignInBy::Password, by).await,
+        let as_of = user.as_ref().map(|user| (user.id, AsOf::of(user)));
+        let is_it = self
+            .passwords
+            .is(password, kept.map(|kept| kept.hash))
+            .await?;
+        match as_of {
+            Some(user) if is_it => self.open(user, SignInBy::Password, by).await,
             _ => Err(Refusal::SignInFailed.into()),
         }
     }
@@ -110,11 +114,13 @@ impl Doors {
             ..by
         };
         let writer = by.clone();
-        self.stored(move |store| {
-            Ok(store.use_link(token.partition, token.hash, &hash, &writer)?)
-        })
-        .await?;
-        self.open(user.id, SignInBy::Link, by).await
+        let user = self
+            .stored(move |store| {
+                let done = store.use_link(token.partition, token.hash, &hash, &writer)?;
+                Ok((done.value.id, AsOf::of(&done.value)))
+            })
+            .await?;
+        self.open(user, SignInBy::Link, by).await
     }
 
     /// Changes a password. All sessions of the user end, and a new one is opened.
@@ -135,7 +141,11 @@ impl Doors {
         }
         let hash = self.passwords.hash(new).await?;
         let writer = by.clone();
-        self.stored(move |store| Ok(store.set_password(user, &hash, &writer)?))
+        let user = self
+            .stored(move |store| {
+                let done = store.set_password(user, &hash, &writer)?;
+                Ok((done.value.id, AsOf::of(&done.value)))
+            })
             .await?;
         self.open(user, SignInBy::Password, by).await
     }
@@ -147,10 +157,13 @@ impl Doors {
     pub async fn by_word(&self, handle: String, by: By) -> Result<Token, ServiceError> {
         let org = self.config.oidc.org.clone();
         let user = self
-            .stored(move |store| the_person(store, &handle, Some(&org)))
+            .stored(move |store| {
+                let user = the_person(store, &handle, Some(&org))?;
+                let user = user.ok_or(Refusal::ProviderUserUnknown)?;
+                Ok((user.id, AsOf::of(&user)))
+            })
             .await?;
-        let user = user.ok_or(Refusal::ProviderUserUnknown)?;
-        self.open(user.id, SignInBy::Oidc, by).await
+        self.open(user, SignInBy::Oidc, by).await
     }
 
     /// Ends a session.
@@ -165,10 +178,15 @@ impl Doors {
         .await
     }
 
-    async fn open(&self, user: UserId, how: SignInBy, by: By) -> Result<Token, ServiceError> {
+    async fn open(
+        &self,
+        user: (UserId, AsOf),
+        how: SignInBy,
+        by: By,
+    ) -> Result<Token, ServiceError> {
         let config = self.config.clone();
         let by = By {
-            actor: Actor::User(user),
+            actor: Actor::User(user.0),
             ..by
         };
         self.stored(move |store| sessions::open(store, user, how, &config, &by))
@@ -229,10 +247,8 @@ fn link_user(store: &Store, token: &Token) -> Result<User, ServiceError> {
     let link = store.link(token.partition, token.hash)?.ok_or_else(spent)?;
     let user = store.user(link.user)?.ok_or_else(spent)?;
     let org = store.org(user.org)?.ok_or_else(spent)?;
-    let password = store.password(user.id)?.map(|password| password.set_at);
-    let since = password.max(user.application_keys_revoked_at);
     let is_spent = link.expires_at <= now()
-        || since.is_some_and(|at| at >= link.made_at)
+        || user.is_over(link.made_at)
         || user.disabled
         || org.disabled
         || user.kind != UserKind::Person;

@@ -22,6 +22,9 @@ pub const BYTES_MAX: usize = 1024;
 /// How many are worked on at a time.
 const AT_ONCE: usize = 2;
 
+/// How many wait for their turn at most. Each of them holds one of the listener's places, and whoever calls the API needs one.
+const WAITING_MAX: usize = 16;
+
 /// How long one waits for its turn.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
@@ -34,12 +37,14 @@ static NOBODYS: LazyLock<Option<String>> = LazyLock::new(|| {
 
 /// Where passwords wait for their turn.
 pub struct Passwords {
+    places: Semaphore,
     turns: Semaphore,
 }
 
 impl Default for Passwords {
     fn default() -> Self {
         Self {
+            places: Semaphore::new(AT_ONCE + WAITING_MAX),
             turns: Semaphore::new(AT_ONCE),
         }
     }
@@ -94,10 +99,13 @@ impl Passwords {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, ServiceError> {
-        let turn = tokio::time::timeout(WAIT_MAX, self.turns.acquire()).await;
-        let Ok(Ok(_turn)) = turn else {
-            let seconds = WAIT_MAX.as_secs();
-            return Err(Refusal::TooManyAttempts { seconds }.into());
+        let seconds = WAIT_MAX.as_secs();
+        let too_many = Refusal::TooManyAttempts { seconds };
+        let Ok(_place) = self.places.try_acquire() else {
+            return Err(too_many.into());
+        };
+        let Ok(Ok(_turn)) = tokio::time::timeout(WAIT_MAX, self.turns.acquire()).await else {
+            return Err(too_many.into());
         };
         spawn_blocking(work)
             .await

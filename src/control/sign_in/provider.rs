@@ -82,7 +82,6 @@ type ProviderClient = Client<
 >;
 
 /// What the browser keeps while its user is at the provider's.
-
 pub struct Errand {
     /// What the provider gives back, so that the answer is to this question.
     pub state: String,

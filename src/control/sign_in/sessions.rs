@@ -6,9 +6,8 @@ use super::{Token, now};
 use crate::config::Control;
 use crate::control::ServiceError;
 use crate::keys::audit::By;
-use crate::keys::rules::Refusal;
 use crate::keys::{Org, Timestamp, User, UserId, UserKind};
-use crate::store::papers::{Session, SignInBy};
+use crate::store::papers::{AsOf, Session, SignInBy};
 use crate::store::{Store, StoreError};
 
 /// How often it is noted that a session is in use, at most.
@@ -28,33 +27,26 @@ fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Opens a session for a user and gives what its cookie holds: always something new.
+/// Opens a session for a user and gives what its cookie holds: always something new. With a password comes when that was set.
 ///
 /// # Errors
 /// When the user may not sign in, or the store cannot be written.
 pub fn open(
     store: &Store,
-    user: UserId,
+    (user, as_of): (UserId, AsOf),
     how: SignInBy,
     config: &Control,
     by: &By,
 ) -> Result<Token, ServiceError> {
     let token = Token::generate(user)?;
-    let password = store.password(user)?;
-    let user = store.user(user)?.ok_or(Refusal::SignInFailed)?;
-    // Another node's clock, by which the password was set, may be ahead of this one.
-    let not_before = password.map(|password| password.set_at.0);
-    let after = user
-        .application_keys_revoked_at
-        .map(|at| at.0.saturating_add(1));
-    let opened_at = Some(now().0).max(not_before).max(after);
-    let opened_at = Timestamp(opened_at.unwrap_or_default());
+    let opened_at = now();
     let session = Session {
-        user: user.id,
+        user,
         by: how,
         opened_at,
         seen_at: opened_at,
         expires_at: Timestamp(opened_at.0.saturating_add(millis(config.session_lifetime))),
+        as_of,
     };
     store.open_session(token.hash, session, by)?;
     Ok(token)
@@ -89,15 +81,10 @@ pub fn find(
     let Some(org) = store.org(user.org)? else {
         return Ok(None);
     };
-    let password = store.password(user.id)?;
-    let is_before = |at: Timestamp| session.opened_at < at;
     let ended = user.disabled
         || org.disabled
         || user.kind != UserKind::Person
-        || user
-            .application_keys_revoked_at
-            .is_some_and(|at| session.opened_at <= at)
-        || password.is_some_and(|password| is_before(password.set_at));
+        || session.as_of != AsOf::of(&user);
     if ended {
         return Ok(None);
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::keys::rules::{self, NAME_CHARS_MAX, SCOPES_MAX, Within};
+use crate::keys::rules::{self, NAME_CHARS_MAX, PLACES_MAX, SCOPES_MAX, Within};
 
 use super::Refusal;
 
@@ -74,6 +74,7 @@ impl fmt::Display for Refusal {
                 "a scope is the name of a permission, as in api_keys_read: lower-case letters, digits and _ only",
             ),
             Self::TooManyScopes => write!(f, "a key has at most {SCOPES_MAX} scopes: give fewer"),
+            Self::TooManyPlaces => write!(f, "a key has at most {PLACES_MAX} addresses or origins: give fewer, or networks"),
             Self::EmailMalformed => f.write_str("this is no e-mail address: give one, as in ann@acme.example"),
             Self::OnceReused => f.write_str("this Idempotency-Key was sent before, with another request: use a new one"),
             Self::PasswordTooShort { least } => {

@@ -1,7 +1,7 @@
 //! The sentences of refusals in French.
 
 use crate::keys::KeyKind;
-use crate::keys::rules::{self, NAME_CHARS_MAX, SCOPES_MAX, Within};
+use crate::keys::rules::{self, NAME_CHARS_MAX, PLACES_MAX, SCOPES_MAX, Within};
 
 use super::Refusal;
 
@@ -89,7 +89,10 @@ pub(super) fn sentence(refusal: &Refusal) -> String {
                 "une portée est le nom d'une permission, comme api_keys_read : minuscules, chiffres et _ seulement".to_owned()
             }
             Refusal::TooManyScopes => format!("une clé a au plus {SCOPES_MAX} portées : donnez-en moins"),
-            Refusal::EmailMalformed => "ce n'est pas une adresse e-mail : donnez-en une comme ann@acme.example".to_owned(),
+            Refusal::TooManyPlaces => {
+            format!("une clé a au plus {PLACES_MAX} adresses ou origines : donnez-en moins, ou des réseaux")
+        }
+        Refusal::EmailMalformed => "ce n'est pas une adresse e-mail : donnez-en une comme ann@acme.example".to_owned(),
             Refusal::OnceReused => {
                 "cette Idempotency-Key a déjà servi pour une autre requête : utilisez-en une nouvelle".to_owned()
             }

@@ -136,6 +136,8 @@ pub enum Refusal {
     ScopeMalformed,
     /// More scopes than a key can have.
     TooManyScopes,
+    /// More addresses or origins than a key can have.
+    TooManyPlaces,
     /// An e-mail address that is none.
     EmailMalformed,
     /// The Idempotency-Key was sent before, with another request.
@@ -242,6 +244,7 @@ impl Refusal {
             Self::OperatorOnly => "operator_only",
             Self::ScopeMalformed => "scope_malformed",
             Self::TooManyScopes => "too_many_scopes",
+            Self::TooManyPlaces => "too_many_places",
             Self::EmailMalformed => "email_malformed",
             Self::OnceReused => "idempotency_key_reused",
             Self::PasswordTooShort { .. } => "password_too_short",
@@ -304,6 +307,7 @@ impl Refusal {
             | Self::NoRequest { .. }
             | Self::ScopeMalformed
             | Self::TooManyScopes
+            | Self::TooManyPlaces
             | Self::EmailMalformed
             | Self::PasswordTooShort { .. }
             | Self::PasswordTooLong { .. }

@@ -8,7 +8,7 @@ use crate::keys::keyring::Sealer;
 use crate::keys::{Partition, Revision};
 use crate::store::StoreError;
 use crate::store::copy::unseal;
-use crate::store::log::LogSource;
+use crate::store::log::{EachPaper, LogSource};
 use crate::store::papers::PaperId;
 
 impl LogSource for EmbeddedStore {
@@ -49,11 +49,7 @@ impl LogSource for EmbeddedStore {
         Ok(held.map(|sealed| sealed.value().to_vec()))
     }
 
-    fn each_paper(
-        &self,
-        partition: Partition,
-        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
+    fn each_paper(&self, partition: Partition, each: EachPaper<'_>) -> Result<(), StoreError> {
         let papers = self.reading()?.open_table(PAPERS)?;
         let first = paper_index(partition, &[]);
         for paper in papers.range(first.as_slice()..)? {

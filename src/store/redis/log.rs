@@ -9,7 +9,7 @@ use crate::keys::{Partition, Revision};
 use crate::store::StoreError;
 use crate::store::copy::{Source as _, unseal};
 use crate::store::ledger::ENTRY_BYTES_MAX;
-use crate::store::log::LogSource;
+use crate::store::log::{EachPaper, LogSource};
 use crate::store::papers::{PAPER_BYTES_MAX, PaperId};
 
 /// About how many bytes of entries are read at once.
@@ -97,11 +97,7 @@ impl LogSource for RedisStore {
         })
     }
 
-    fn each_paper(
-        &self,
-        partition: Partition,
-        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
+    fn each_paper(&self, partition: Partition, each: EachPaper<'_>) -> Result<(), StoreError> {
         let keys = [self.layout().papers(partition)];
         let mut cursor = b"0".to_vec();
         loop {

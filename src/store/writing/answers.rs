@@ -10,12 +10,15 @@ use crate::store::papers::{Answer, PaperId};
 use crate::store::tables::Tables;
 use crate::store::{StoreError, sealed_secret};
 
+/// The id of what a create made, and the secret that it showed.
+type Answered = ([u8; 16], Option<Secret>);
+
 impl<T: Tables> Writing<'_, T> {
     /// What a request with this `Idempotency-Key` made before, and its secret.
     pub(in crate::store) fn answered(
         &mut self,
         partition: Partition,
-    ) -> Result<Option<([u8; 16], Option<Secret>)>, StoreError> {
+    ) -> Result<Option<Answered>, StoreError> {
         let Some(once) = &self.by.once else {
             return Ok(None);
         };

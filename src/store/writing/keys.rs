@@ -91,6 +91,7 @@ impl<T: Tables> Writing<'_, T> {
                 allowed_origins, ..
             } => key.allowed_origins.clone_from(allowed_origins),
         }
+        few_places(&key)?;
         Ok(key)
     }
 
@@ -161,6 +162,7 @@ impl<T: Tables> Writing<'_, T> {
             }
             changed.allowed_origins.clone_from(origins);
         }
+        few_places(&changed)?;
         if let Some(labels) = &change.labels {
             if key.kind != KeyKind::ApiKey {
                 return Err(not_of_kind("category").into());
@@ -315,4 +317,13 @@ impl<T: Tables> Writing<'_, T> {
         self.log(Some(to.org), action, Object::key(&to), changes)?;
         Ok(to)
     }
+}
+
+/// Whether a key has no more addresses and origins than may be looked at for each request.
+fn few_places(key: &Key) -> Result<(), Refusal> {
+    let most = key.allowed_addresses.len().max(key.allowed_origins.len());
+    if most > rules::PLACES_MAX {
+        return Err(Refusal::TooManyPlaces);
+    }
+    Ok(())
 }

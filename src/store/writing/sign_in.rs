@@ -3,10 +3,10 @@
 use super::{Writing, change};
 use crate::keys::audit::{Action, Object};
 use crate::keys::rules::Refusal;
-use crate::keys::{Partition, User, UserId};
+use crate::keys::{Partition, Timestamp, User, UserId};
 use crate::store::StoreError;
 use crate::store::ledger::time_text;
-use crate::store::papers::{self, Link, PaperId, Password, Session};
+use crate::store::papers::{self, AsOf, Link, PaperId, Password, Session};
 use crate::store::tables::Tables;
 
 impl<T: Tables> Writing<'_, T> {
@@ -39,10 +39,7 @@ impl<T: Tables> Writing<'_, T> {
         let id = PaperId::Link(hash);
         let link: Link = self.paper(partition, &id)?.ok_or(Refusal::LinkSpent)?;
         let user = self.person(link.user)?;
-        let last = self.paper::<Password>(partition, &PaperId::Password(user.id))?;
-        let since = last.map(|password| password.set_at);
-        let spent = since.max(user.application_keys_revoked_at);
-        if link.expires_at <= self.now || spent.is_some_and(|at| at >= link.made_at) {
+        if link.expires_at <= self.now || user.is_over(link.made_at) {
             return Err(Refusal::LinkSpent.into());
         }
         self.tables.put_paper(partition, &id, None)?;
@@ -54,11 +51,16 @@ impl<T: Tables> Writing<'_, T> {
         id: UserId,
         hash: &str,
     ) -> Result<User, StoreError> {
-        let user = self.person(id)?;
+        let mut user = self.person(id)?;
+        // Later than the last one, whatever the clocks of two nodes say.
+        let after = user.password_set_at.map(|at| at.0.saturating_add(1));
+        let set_at = Timestamp(after.map_or(self.now.0, |after| after.max(self.now.0)));
         let password = Password {
             hash: hash.to_owned(),
-            set_at: self.now,
+            set_at,
         };
+        user.password_set_at = Some(set_at);
+        self.put_user(&mut user)?;
         self.put_paper(id.partition(), &PaperId::Password(id), &password)?;
         self.log(
             Some(user.org),
@@ -75,6 +77,10 @@ impl<T: Tables> Writing<'_, T> {
         session: &Session,
     ) -> Result<User, StoreError> {
         let user = self.person(session.user)?;
+        // Somebody has set another password, or disabled the user, since it was looked who it is.
+        if session.as_of != AsOf::of(&user) {
+            return Err(Refusal::SignInFailed.into());
+        }
         self.put_paper(user.id.partition(), &PaperId::Session(hash), session)?;
         let changes = vec![change("by", None, Some(session.by.as_str().to_owned()))];
         self.log(

@@ -78,6 +78,7 @@ impl<T: Tables> Writing<'_, T> {
             disabled: false,
             application_keys_revoked_through: Revision(0),
             application_keys_revoked_at: None,
+            password_set_at: None,
             created_at: self.now,
             modified_at: self.now,
             revision: Revision(0),
