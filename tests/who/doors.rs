@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use keygate::keys::audit::Via;
 use serde_json::Value;
 
 use crate::program::Program;
@@ -36,11 +37,11 @@ impl Door {
     }
 
     /// What the audit log calls it.
-    pub const fn via(self) -> &'static str {
+    pub const fn via(self) -> Via {
         match self {
-            Self::Operations | Self::Path | Self::Cli => "api",
-            Self::Page(_) => "page",
-            Self::Machine => "cli",
+            Self::Operations | Self::Path | Self::Cli => Via::Api,
+            Self::Page(_) => Via::Page,
+            Self::Machine => Via::Cli,
         }
     }
 }

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use keygate::config::Config;
 use keygate::control::sign_in::{Token, now};
-use keygate::control::{AuditQuery, AuditView, Caller, KeyView, Request, Response};
-use keygate::keys::audit::By;
+use keygate::control::{Caller, KeyView, Request, Response};
+use keygate::keys::audit::{AuditEntry, AuditId, By};
 use keygate::keys::{OrgId, Role, Timestamp, UserId};
 use keygate::store::papers::{AsOf, Session, SignInBy};
 use tokio::task::spawn_blocking;
@@ -17,7 +17,7 @@ use crate::harness::{Gateway, api_key, application_key, client_token, secret};
 use crate::scene::{Pair, Scene, pair};
 
 /// How many of the newest entries of the log are looked at.
-const NEWEST: usize = 12;
+const NEWEST: usize = 4;
 
 /// Somebody who asks.
 #[derive(Clone)]
@@ -41,15 +41,7 @@ pub struct Stage {
 /// The people of an org of its own.
 pub struct Cast {
     pub org: String,
-    pub api_key: KeyView,
     pub people: BTreeMap<&'static str, Person>,
-}
-
-/// What is in the store, as far as an operation may change it.
-#[derive(PartialEq, Eq)]
-pub struct Seen {
-    pub state: String,
-    pub log: Vec<String>,
 }
 
 /// More API keys than usual: each question is about one of its own.
@@ -175,11 +167,7 @@ impl Stage {
         }
         people.insert("admin", admin);
         people.insert("other org", self.rival.clone());
-        Cast {
-            org,
-            api_key: founded.api_key,
-            people,
-        }
+        Cast { org, people }
     }
 
     async fn disable(&self, user: &str) {
@@ -253,12 +241,12 @@ impl Stage {
         things
     }
 
-    /// What is in the store of these orgs, and how many there are.
+    /// What is in the store of these orgs.
     pub async fn state(&self, orgs: &[&str]) -> String {
         let store = Arc::clone(self.gateway().app.keys.store());
-        let orgs: Vec<OrgId> = orgs.iter().map(|org| org.parse().unwrap()).collect();
+        let orgs = ids(orgs);
         let read = spawn_blocking(move || {
-            let mut lines = vec![format!("{} orgs", store.orgs().unwrap().len())];
+            let mut lines = Vec::new();
             for org in orgs {
                 lines.push(format!("{:?}", store.org(org).unwrap()));
                 let (users, keys) = (store.users_of(org).unwrap(), store.keys_of(org).unwrap());
@@ -271,17 +259,35 @@ impl Stage {
         read.await.unwrap()
     }
 
-    /// The newest entries of the log, the newest first.
-    pub async fn log(&self) -> Vec<AuditView> {
-        let query = AuditQuery {
-            most: Some(NEWEST),
-            ..AuditQuery::default()
-        };
-        match self.gateway().perform(Request::ListAudit { query }).await {
-            Response::Audit(page) => page.entries,
-            other => panic!("no log: {other:?}"),
+    /// The newest entries of the log where these orgs are, the newest first: each with its name.
+    pub async fn log(&self, orgs: &[&str]) -> Vec<(AuditId, AuditEntry)> {
+        let store = Arc::clone(self.gateway().app.keys.store());
+        let mut partitions: Vec<_> = ids(orgs).iter().map(|org| org.partition()).collect();
+        partitions.sort();
+        partitions.dedup();
+        let read = spawn_blocking(move || {
+            let newest = partitions.into_iter().flat_map(|partition| {
+                let entries = store.log_before(partition, None, NEWEST).unwrap();
+                entries
+                    .into_iter()
+                    .map(|entry| (entry.id, entry.linked.unwrap().entry))
+            });
+            newest.collect()
+        });
+        read.await.unwrap()
+    }
+
+    /// How many orgs there are.
+    pub async fn count(&self) -> usize {
+        match self.gateway().perform(Request::ListOrgs).await {
+            Response::Orgs(orgs) => orgs.len(),
+            other => panic!("no orgs: {other:?}"),
         }
     }
+}
+
+fn ids(orgs: &[&str]) -> Vec<OrgId> {
+    orgs.iter().map(|org| org.parse().unwrap()).collect()
 }
 
 fn user_id(response: Response) -> String {
