@@ -53,10 +53,10 @@ fn fill(store: &dyn Kept) -> Vec<User> {
             .create_user(admin(&founded.org), &By::operator())
             .unwrap()
             .value;
-        store
+        let ann = store
             .set_password(founded.user.id, "$argon2id$of ann", &By::operator())
             .unwrap();
-        let opened = session(&founded.user);
+        let opened = session(&ann.value);
         store
             .open_session([number; 32], opened, &By::operator())
             .unwrap();

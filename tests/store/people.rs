@@ -194,7 +194,8 @@ fn no_paper_stands_for_another(home: &dyn Home) {
         &store.create_org(name("other"), &by).unwrap().value.0,
         "x@x.example",
     );
-    store.set_password(ann.id, "$argon2id$of ann", &by).unwrap();
+    let ann = store.set_password(ann.id, "$argon2id$of ann", &by).unwrap();
+    let ann = ann.value;
     store
         .open_session([1; 32], session(&ann, 60_000), &by)
         .unwrap();
@@ -240,7 +241,7 @@ fn only_what_is_over_is_forgotten(home: &dyn Home) {
     let store = home.open();
     let (org, ann, _) = people(&*store);
     let (at, by) = (org.id.partition(), By::operator());
-    store.set_password(ann.id, "$argon2id$", &by).unwrap();
+    let ann = store.set_password(ann.id, "$argon2id$", &by).unwrap().value;
     store
         .open_session([1; 32], session(&ann, 60_000), &by)
         .unwrap();
