@@ -67,7 +67,7 @@ fn fill(store: &dyn Kept) -> Vec<User> {
         store
             .revoke_key(key.unwrap().value.key.id, &By::operator())
             .unwrap();
-        people.push(founded.user);
+        people.push(ann.value);
     }
     for number in 0..600_u32 {
         let mut hash = [0; 32];
