@@ -248,20 +248,20 @@ async fn no_call_moves_a_key(stage: Stage) {
 
 #[tokio::test]
 async fn other_orgs_things_are_not_there_in_a_file() {
-    other_orgs_things_are_not_there(over_a_file().await).await;
+    Box::pin(other_orgs_things_are_not_there(over_a_file().await)).await;
 }
 
 #[tokio::test]
 async fn other_orgs_things_are_not_there_in_redis() {
-    other_orgs_things_are_not_there(over_redis().await).await;
+    Box::pin(other_orgs_things_are_not_there(over_redis().await)).await;
 }
 
 #[tokio::test]
 async fn no_call_moves_a_key_in_a_file() {
-    no_call_moves_a_key(over_a_file().await).await;
+    Box::pin(no_call_moves_a_key(over_a_file().await)).await;
 }
 
 #[tokio::test]
 async fn no_call_moves_a_key_in_redis() {
-    no_call_moves_a_key(over_redis().await).await;
+    Box::pin(no_call_moves_a_key(over_redis().await)).await;
 }
