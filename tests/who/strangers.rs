@@ -215,24 +215,23 @@ async fn no_call_moves_a_key(stage: Stage) {
                     let text = filled(&text, &things);
                     let heard = ask(&stage, door, Some(admin), &text, "").await;
                     asked += 1;
-                    let is_done = heard.status < 400;
-                    done += usize::from(is_done);
-                    let after = whose(&stage, &orgs).await;
-                    for (id, whose) in &after {
-                        let is_moved = before.get(id).is_some_and(|was| was != whose);
-                        // What is made is the caller's, or of whom the operation names.
-                        let is_stray = !before.contains_key(id)
-                            && (!whose.starts_with(&ours.org)
-                                || (whose.contains(user.as_str()) && *user != account["account"]));
-                        if is_moved || is_stray {
-                            wrong.push(format!("{}, {door:?}: {whose}: {text}", row.name));
-                        }
-                    }
-                    if before.keys().any(|id| !after.contains_key(id)) {
-                        wrong.push(format!("{}, {door:?}: a key is gone: {text}", row.name));
-                    }
-                    before = after;
+                    done += usize::from(heard.status < 400);
                 }
+                let after = whose(&stage, &orgs).await;
+                for (id, whose) in &after {
+                    let is_moved = before.get(id).is_some_and(|was| was != whose);
+                    // What is made is the caller's, or of whom the operation names.
+                    let is_stray = !before.contains_key(id)
+                        && (!whose.starts_with(&ours.org)
+                            || (whose.contains(user.as_str()) && *user != account["account"]));
+                    if is_moved || is_stray {
+                        wrong.push(format!("{}, {door:?}, {user}: {whose}", row.name));
+                    }
+                }
+                if before.keys().any(|id| !after.contains_key(id)) {
+                    wrong.push(format!("{}, {door:?}, {user}: a key is gone", row.name));
+                }
+                before = after;
             }
         }
     }
