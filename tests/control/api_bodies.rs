@@ -128,3 +128,30 @@ async fn unknown_paths_and_methods_are_answered_as_json_with_a_request_id() {
     let v1 = raw(&scene, "GET /api/v1/api_key", None, b"").await;
     assert!(error(&v1).contains("use the v2 key management API"));
 }
+
+#[tokio::test]
+async fn operations_within_operations_do_not_fill_the_stack() {
+    let scene = Scene::over_a_file().await;
+    let line = "POST /api/v2/operations";
+    let json = Some("application/json");
+    let number_of_and_wait = (0..60)
+        .find(|number| {
+            let inner = r#"{"op":"and_wait","wait_ms":1,"request":{"op":"list_orgs"}}"#
+                .replace("\"and_wait\"", &number.to_string());
+            serde_json::from_str::<keygate::control::Request>(&inner).is_ok()
+        })
+        .map_or_else(|| "\"and_wait\"".to_owned(), |number| number.to_string());
+    for op in ["\"and_wait\"", &number_of_and_wait] {
+        let open = format!(r#"{{"op":{op},"wait_ms":1,"request":"#);
+        let body = format!(
+            r#"{}{{"op":"list_orgs"}}{}"#,
+            open.repeat(60),
+            "}".repeat(60)
+        );
+        let refused = raw(&scene, line, json, body.as_bytes()).await;
+        assert_eq!(refused.status, 400, "{}", refused.text());
+        let body = format!(r#"{open}{{"op":"list_orgs"}}}}"#);
+        let done = raw(&scene, line, json, body.as_bytes()).await;
+        assert_eq!(done.status, 200, "{}", done.text());
+    }
+}
