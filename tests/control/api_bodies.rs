@@ -155,3 +155,36 @@ async fn operations_within_operations_do_not_fill_the_stack() {
         assert_eq!(done.status, 200, "{}", done.text());
     }
 }
+
+#[tokio::test]
+async fn nothing_of_a_key_is_longer_or_later_than_can_be_shown() {
+    let scene = Scene::over_a_file().await;
+    let operate = "POST /api/v2/operations";
+    let long = "c".repeat(257);
+    for (operation, says) in [
+        (
+            json!({"op": "create_api_key", "org": "acme", "name": "filed", "allowed_addresses": [],
+                "labels": {"category": long, "remote_config_read": true}}),
+            "256",
+        ),
+        (
+            json!({"op": "create_api_key", "org": "acme", "name": "filed", "allowed_addresses": [],
+                "labels": {"category": "\u{1b}[2J", "remote_config_read": true}}),
+            "control characters",
+        ),
+        (
+            json!({"op": "create_client_token", "org": "acme", "name": "late", "allowed_origins": [],
+                "expires_at": i64::MAX}),
+            "9999",
+        ),
+        (
+            json!({"op": "rotate_key", "kind": "client_token", "id": scene.acme.client_token.id.to_string(),
+                "overlap_ms": i64::MAX}),
+            "9999",
+        ),
+    ] {
+        let refused = scene.call(operate, operation.clone()).await;
+        assert_eq!(refused.status, 400, "{operation}: {}", refused.text());
+        assert!(error(&refused).contains(says), "{}", error(&refused));
+    }
+}
