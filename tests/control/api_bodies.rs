@@ -1,7 +1,10 @@
 //! What strangers to the API's forms send: broken, deep, large and misaddressed requests. None of them does anything, and all
 //! are answered as JSON.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
 
 use crate::harness::{Client, Reply, request};
 use crate::scene::{Scene, error, pair};
@@ -187,4 +190,24 @@ async fn nothing_of_a_key_is_longer_or_later_than_can_be_shown() {
         assert_eq!(refused.status, 400, "{operation}: {}", refused.text());
         assert!(error(&refused).contains(says), "{}", error(&refused));
     }
+}
+
+#[tokio::test]
+async fn strangers_who_send_forms_slowly_do_not_keep_anybody_from_the_api() {
+    let scene = Scene::over_a_file().await;
+    let mut slow = Vec::new();
+    for _ in 0..64 {
+        let mut stream = tokio::net::TcpStream::connect(scene.control())
+            .await
+            .unwrap();
+        let head = "POST /preferences HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\
+                    Content-Type: application/x-www-form-urlencoded\r\n\r\na";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        slow.push(stream);
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let line = "GET /api/v2/current_user";
+    let asked = scene.call(line, Value::Null);
+    let answered = tokio::time::timeout(Duration::from_secs(4), asked).await;
+    assert_eq!(answered.unwrap().status, 200);
 }
