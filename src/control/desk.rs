@@ -33,7 +33,8 @@ pub const OIDC_CALLBACK: &str = "/oidc/callback";
 /// The largest request: the longest names and 128 scopes fit many times.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 
-/// Requests at a time; more of them wait.
+/// Requests at a time of the API, and as many of the pages; more of them wait. Anybody may send a form, and slowly: that must
+/// keep nobody from the API, to which the proxy leads, too.
 const REQUESTS_AT_ONCE: usize = 64;
 
 /// A request that takes longer is given up. What it asked for may still happen.
@@ -125,17 +126,19 @@ impl Desk {
 /// Serves until `drain` is ordered.
 pub async fn serve(listener: TcpListener, desk: Desk, mut drain: Signal) {
     let desk = Arc::new(desk);
-    let bounds = ServiceBuilder::new()
-        .layer(HandleErrorLayer::new(|_| async {
-            StatusCode::GATEWAY_TIMEOUT
-        }))
-        .timeout(REQUEST_TIMEOUT)
-        .layer(GlobalConcurrencyLimitLayer::new(REQUESTS_AT_ONCE));
+    let bounded = |router: Router<Arc<Desk>>| {
+        let bounds = ServiceBuilder::new()
+            .layer(HandleErrorLayer::new(|_| async {
+                StatusCode::GATEWAY_TIMEOUT
+            }))
+            .timeout(REQUEST_TIMEOUT)
+            .layer(GlobalConcurrencyLimitLayer::new(REQUESTS_AT_ONCE));
+        router.layer(bounds)
+    };
     let router = Router::new()
-        .merge(api::router(&desk))
-        .merge(page::router(&desk))
+        .merge(bounded(api::router(&desk)))
+        .merge(bounded(page::router(&desk)))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(bounds)
         .with_state(Arc::clone(&desk));
     let serving = connections::serve(listener, router);
     let forgetting = async {

@@ -158,7 +158,11 @@ pub enum Request {
     /// What a secret is.
     Whoami { secret: SecretText },
     /// Another operation, and then which nodes have applied it, once all have or this time is up.
-    AndWait { request: Box<Request>, wait_ms: u64 },
+    AndWait {
+        #[serde(deserialize_with = "waited_for_once")]
+        request: Box<Request>,
+        wait_ms: u64,
+    },
     /// What would be decided about a request, and why.
     Explain { question: Box<Question> },
     /// Entries of the audit log, the newest first.
@@ -177,6 +181,20 @@ pub enum Request {
     AddRootKey { root_key: SecretText },
     /// Lets the store no longer be opened with the root key that has this check value.
     RetireRootKey { check: String },
+}
+
+/// An operation that waits for nobody itself. Requests within requests, as deep as somebody likes, would fill the stack.
+fn waited_for_once<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Box<Request>, D::Error> {
+    let request = serde_json::Value::deserialize(deserializer)?;
+    // A number or a list would name an operation, too.
+    match request.get("op").and_then(serde_json::Value::as_str) {
+        Some("and_wait") => return Err(serde::de::Error::custom("nothing waits twice")),
+        Some(_) => {}
+        None => return Err(serde::de::Error::missing_field("op")),
+    }
+    Request::deserialize(request)
+        .map(Box::new)
+        .map_err(serde::de::Error::custom)
 }
 
 impl Request {

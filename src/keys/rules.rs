@@ -7,7 +7,7 @@ use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
 pub use super::refusal::Refusal;
-use super::{Access, KeyKind};
+use super::{Access, KeyKind, Timestamp};
 
 /// The form of a generated secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,12 +202,22 @@ impl FromStr for Origin {
         let plain = host.strip_prefix("*.").unwrap_or(host);
         let of_a_host =
             |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');
-        if plain.is_empty() || plain.starts_with('.') || !plain.chars().all(of_a_host) {
+        if text.len() > ORIGIN_BYTES_MAX
+            || plain.is_empty()
+            || plain.starts_with('.')
+            || !plain.chars().all(of_a_host)
+        {
             return Err(Refusal::OriginMalformed);
         }
         Ok(Self(text.into()))
     }
 }
+
+/// The longest origin, in bytes: a host has at most 253.
+const ORIGIN_BYTES_MAX: usize = 300;
+
+/// The last time that has a text: a key that would expire later would have an expiry that no client can read.
+pub const EXPIRES_MAX: Timestamp = Timestamp(253_402_207_200_000);
 
 /// The most scopes of an application key.
 pub const SCOPES_MAX: usize = 128;
@@ -312,6 +322,8 @@ mod tests {
                 "{bad}"
             );
         }
+        let long = format!("https://{}.example", "a".repeat(300));
+        assert_eq!(long.parse::<Origin>(), Err(Refusal::OriginMalformed));
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! What strangers to the API's forms send: broken, deep, large and misaddressed requests. None of them does anything, and all
 //! are answered as JSON.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
 
 use crate::harness::{Client, Reply, request};
 use crate::scene::{Scene, error, pair};
@@ -127,4 +130,84 @@ async fn unknown_paths_and_methods_are_answered_as_json_with_a_request_id() {
     }
     let v1 = raw(&scene, "GET /api/v1/api_key", None, b"").await;
     assert!(error(&v1).contains("use the v2 key management API"));
+}
+
+#[tokio::test]
+async fn operations_within_operations_do_not_fill_the_stack() {
+    let scene = Scene::over_a_file().await;
+    let line = "POST /api/v2/operations";
+    let json = Some("application/json");
+    let number_of_and_wait = (0..60)
+        .find(|number| {
+            let inner = r#"{"op":"and_wait","wait_ms":1,"request":{"op":"list_orgs"}}"#
+                .replace("\"and_wait\"", &number.to_string());
+            serde_json::from_str::<keygate::control::Request>(&inner).is_ok()
+        })
+        .map_or_else(|| "\"and_wait\"".to_owned(), |number| number.to_string());
+    for op in ["\"and_wait\"", &number_of_and_wait] {
+        let open = format!(r#"{{"op":{op},"wait_ms":1,"request":"#);
+        let body = format!(
+            r#"{}{{"op":"list_orgs"}}{}"#,
+            open.repeat(60),
+            "}".repeat(60)
+        );
+        let refused = raw(&scene, line, json, body.as_bytes()).await;
+        assert_eq!(refused.status, 400, "{}", refused.text());
+        let body = format!(r#"{open}{{"op":"list_orgs"}}}}"#);
+        let done = raw(&scene, line, json, body.as_bytes()).await;
+        assert_eq!(done.status, 200, "{}", done.text());
+    }
+}
+
+#[tokio::test]
+async fn nothing_of_a_key_is_longer_or_later_than_can_be_shown() {
+    let scene = Scene::over_a_file().await;
+    let operate = "POST /api/v2/operations";
+    let long = "c".repeat(257);
+    for (operation, says) in [
+        (
+            json!({"op": "create_api_key", "org": "acme", "name": "filed", "allowed_addresses": [],
+                "labels": {"category": long, "remote_config_read": true}}),
+            "256",
+        ),
+        (
+            json!({"op": "create_api_key", "org": "acme", "name": "filed", "allowed_addresses": [],
+                "labels": {"category": "\u{1b}[2J", "remote_config_read": true}}),
+            "control characters",
+        ),
+        (
+            json!({"op": "create_client_token", "org": "acme", "name": "late", "allowed_origins": [],
+                "expires_at": i64::MAX}),
+            "9999",
+        ),
+        (
+            json!({"op": "rotate_key", "kind": "client_token", "id": scene.acme.client_token.id.to_string(),
+                "overlap_ms": i64::MAX}),
+            "9999",
+        ),
+    ] {
+        let refused = scene.call(operate, operation.clone()).await;
+        assert_eq!(refused.status, 400, "{operation}: {}", refused.text());
+        assert!(error(&refused).contains(says), "{}", error(&refused));
+    }
+}
+
+#[tokio::test]
+async fn strangers_who_send_forms_slowly_do_not_keep_anybody_from_the_api() {
+    let scene = Scene::over_a_file().await;
+    let mut slow = Vec::new();
+    for _ in 0..64 {
+        let mut stream = tokio::net::TcpStream::connect(scene.control())
+            .await
+            .unwrap();
+        let head = "POST /preferences HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\
+                    Content-Type: application/x-www-form-urlencoded\r\n\r\na";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        slow.push(stream);
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let line = "GET /api/v2/current_user";
+    let asked = scene.call(line, Value::Null);
+    let answered = tokio::time::timeout(Duration::from_secs(4), asked).await;
+    assert_eq!(answered.unwrap().status, 200);
 }

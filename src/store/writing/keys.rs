@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::{Made, Writing};
 use crate::keys::audit::{Action, Object};
-use crate::keys::rules::{self, Refusal, Within};
+use crate::keys::rules::{self, Name, Refusal, Within};
 use crate::keys::{Key, KeyId, KeyKind, Revision, Secret, Timestamp};
 use crate::store::ledger::{Fields, differences};
 use crate::store::tables::{NameSpace, Tables};
@@ -91,7 +91,7 @@ impl<T: Tables> Writing<'_, T> {
                 allowed_origins, ..
             } => key.allowed_origins.clone_from(allowed_origins),
         }
-        few_places(&key)?;
+        bounded(&key)?;
         Ok(key)
     }
 
@@ -162,13 +162,13 @@ impl<T: Tables> Writing<'_, T> {
             }
             changed.allowed_origins.clone_from(origins);
         }
-        few_places(&changed)?;
         if let Some(labels) = &change.labels {
             if key.kind != KeyKind::ApiKey {
                 return Err(not_of_kind("category").into());
             }
             changed.labels.clone_from(labels);
         }
+        bounded(&changed)?;
         match (change.shadowed, key.shadowed) {
             (Some(true), None) => changed.shadowed = Some(self.deed()),
             (Some(false), Some(_)) => changed.shadowed = None,
@@ -229,6 +229,7 @@ impl<T: Tables> Writing<'_, T> {
         match rotation.overlap_ms.filter(|overlap| *overlap > 0) {
             Some(overlap) => {
                 let until = Timestamp(self.now.0.saturating_add(overlap));
+                self.to_come(Some(until))?;
                 // An overlap never lengthens a key's life.
                 ended.expires_at = Some(old.expires_at.map_or(until, |ends| ends.min(until)));
                 if new.name == old.name {
@@ -319,11 +320,15 @@ impl<T: Tables> Writing<'_, T> {
     }
 }
 
-/// Whether a key has no more addresses and origins than may be looked at for each request.
-fn few_places(key: &Key) -> Result<(), Refusal> {
+/// Whether a key has no more addresses and origins than may be looked at for each request, and is filed under a name. Every
+/// node holds all of it in memory for good.
+fn bounded(key: &Key) -> Result<(), Refusal> {
     let most = key.allowed_addresses.len().max(key.allowed_origins.len());
     if most > rules::PLACES_MAX {
         return Err(Refusal::TooManyPlaces);
+    }
+    if let Some(category) = &key.labels.category {
+        category.parse::<Name>()?;
     }
     Ok(())
 }

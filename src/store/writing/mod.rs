@@ -11,7 +11,7 @@ mod sign_in;
 mod users;
 
 use crate::keys::audit::{AuditId, By, FieldChange};
-use crate::keys::rules::{Limits, Refusal};
+use crate::keys::rules::{self, Limits, Refusal};
 use crate::keys::secret::Fingerprinter;
 use crate::keys::{
     Deed, Key, KeyId, KeyKind, Labels, Org, OrgId, Partition, Record, Revision, Secret, Timestamp,
@@ -115,6 +115,13 @@ impl<'t, T: Tables> Writing<'t, T> {
     fn to_come(&self, expires_at: Option<Timestamp>) -> Result<(), StoreError> {
         if expires_at.is_some_and(|expires| expires <= self.now) {
             return Err(Refusal::ExpiryPast.into());
+        }
+        if expires_at.is_some_and(|expires| expires > rules::EXPIRES_MAX) {
+            return Err(Refusal::ParameterMalformed {
+                name: "expires_at".into(),
+                wanted: "a time before the end of the year 9999",
+            }
+            .into());
         }
         Ok(())
     }
