@@ -140,6 +140,10 @@ impl<'t, T: Tables> Writing<'t, T> {
         if expires_at.is_some_and(|expires| expires <= self.now) {
             return Err(Refusal::ExpiryPast.into());
         }
+        Self::can_be_told(expires_at)
+    }
+
+    fn can_be_told(expires_at: Option<Timestamp>) -> Result<(), StoreError> {
         if expires_at.is_some_and(|expires| expires > rules::EXPIRES_MAX) {
             return Err(Refusal::ParameterMalformed {
                 name: "expires_at".into(),
