@@ -4,7 +4,7 @@
 use compact_str::CompactString;
 
 use super::ServiceError;
-use crate::keys::audit::{By, Via};
+use crate::keys::audit::{By, Judged, Via};
 use crate::keys::permissions::Permission;
 use crate::keys::rules::Refusal;
 use crate::keys::{Actor, OrgId, User, UserId};
@@ -124,6 +124,17 @@ impl Standing {
         match self {
             Self::Operator => true,
             Self::Member { user, .. } => user.org == org,
+        }
+    }
+
+    /// What the store is to find the caller still to be when it writes.
+    pub(super) fn judged(&self) -> Option<Judged> {
+        match self {
+            Self::Operator => None,
+            Self::Member { user, scopes } => Some(Judged {
+                role: user.role,
+                scopes: scopes.clone(),
+            }),
         }
     }
 

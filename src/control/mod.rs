@@ -259,12 +259,14 @@ impl KeyService {
             request => (request, None),
         };
         let began = Instant::now();
-        let (service, caller) = (self.clone(), caller.clone());
+        let (service, mut caller) = (self.clone(), caller.clone());
         let outcome = spawn_blocking(move || {
+            let standing = caller.standing(&service.store)?;
+            caller.by.judged = standing.judged();
             let mut performing = Performing {
                 service: &service,
                 store: &service.store,
-                standing: caller.standing(&service.store)?,
+                standing,
                 caller: &caller,
                 waits: wait.is_some(),
                 traces: Traces::default(),

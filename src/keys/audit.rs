@@ -9,7 +9,9 @@ use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Actor, KeyId, KeyKind, Org, OrgId, PARTITIONS, Partition, Revision, Timestamp, User};
+use super::{
+    Actor, KeyId, KeyKind, Org, OrgId, PARTITIONS, Partition, Revision, Role, Timestamp, User,
+};
 
 /// Through what something was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +55,18 @@ pub struct By {
     /// The request's `Idempotency-Key`. It is no part of the log.
     #[serde(skip)]
     pub once: Option<Once>,
+    /// As what a user was judged who asks. It is no part of the log.
+    #[serde(skip)]
+    pub judged: Option<Judged>,
+}
+
+/// What it was by which it was decided that a user may do something: while it is written they must still be it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judged {
+    /// Their role.
+    pub role: Role,
+    /// The scopes of the application key used.
+    pub scopes: Option<Vec<CompactString>>,
 }
 
 impl By {
@@ -75,6 +89,7 @@ impl By {
             request_id: None,
             address: None,
             once: None,
+            judged: None,
         }
     }
 }

@@ -134,6 +134,34 @@ async fn an_invitation_is_a_link_that_is_shown_once(scene: Scene) {
         says["expires_at"]
     );
     assert_eq!(shown["data"]["relationships"]["user"]["data"]["id"], ann);
+    // All of them or none: a link that was made and not shown would be lost.
+    let bob = scene
+        .call(
+            "POST /api/v2/users",
+            new("users", json!({"email": "bob@acme.example"})),
+        )
+        .await;
+    let bob = id(&bob);
+    let gone = scene
+        .call(&format!("DELETE /api/v2/users/{bob}"), Value::Null)
+        .await;
+    assert_eq!(gone.status, 204, "{}", gone.text());
+    let mut both = invite(&ann);
+    let of_bob = invite(&bob)["data"][0].clone();
+    both["data"].as_array_mut().unwrap().push(of_bob);
+    for body in [both, invite(&bob)] {
+        let refused = scene.call("POST /api/v2/user_invitations", body).await;
+        assert_eq!(refused.status, 400, "{}", refused.text());
+        assert!(
+            error(&refused).contains("is disabled"),
+            "{}",
+            error(&refused)
+        );
+    }
+    let log =
+        format!("GET /api/v2/audit_log?filter[action]=sign_in_link.created&filter[object]={ann}");
+    let links = scene.call(&log, Value::Null).await.json();
+    assert_eq!(links["data"].as_array().unwrap().len(), 1, "{links}");
     let unknown = scene
         .call(
             "GET /api/v2/user_invitations/00000000-dead-beef-dead-ffffffffffff",

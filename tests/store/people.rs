@@ -1,12 +1,13 @@
 //! Links, passwords and sessions: a link is used once, none stands for another, and what is over stays over.
 
-use keygate::keys::audit::By;
+use keygate::keys::audit::{By, Judged, Via};
 use keygate::keys::rules::Refusal;
-use keygate::keys::{Org, Role, Timestamp, User};
+use keygate::keys::{Actor, Org, Role, Timestamp, User};
 use keygate::store::papers::{AsOf, Link, PaperId, Session, SignInBy};
+use keygate::store::{KeyChange, UserChange};
 
 use super::homes::{Home, Kept};
-use super::{admin, disabled, name, refusal, user};
+use super::{admin, application_key, disabled, name, refusal, user};
 
 in_every_home! {
     a_link_sets_a_password_once,
@@ -17,6 +18,7 @@ in_every_home! {
     what_is_over_stays_over_when_it_is_put_back,
     a_session_of_before_another_password_is_not_opened_after_it,
     only_what_is_over_is_forgotten,
+    who_is_no_longer_what_they_were_judged_as_changes_nothing,
 }
 
 pub fn now() -> Timestamp {
@@ -353,4 +355,58 @@ fn a_session_of_before_another_password_is_not_opened_after_it(home: &dyn Home) 
     // The one that it was set for is.
     let own = session(&again, 60_000);
     store.open_session([1; 32], own, &By::operator()).unwrap();
+}
+
+fn who_is_no_longer_what_they_were_judged_as_changes_nothing(home: &dyn Home) {
+    let store = home.open();
+    let (_, ann, bob) = people(&*store);
+    let operator = By::operator();
+    let key = |called: &str| {
+        let made = store.create_key(application_key(bob.id, called), &operator);
+        made.unwrap().value.key.id
+    };
+    let (narrowed, revoked, last) = (key("narrowed"), key("revoked"), key("last"));
+    let mut titles = 0..;
+    let mut change = |role, application_key| {
+        let by = By {
+            judged: Some(Judged { role, scopes: None }),
+            application_key: Some(application_key),
+            ..By::of(Actor::User(bob.id), Via::Api)
+        };
+        let title = name(&format!("title {}", titles.next().unwrap()));
+        let change = UserChange {
+            title: Some(Some(title)),
+            ..UserChange::default()
+        };
+        store.update_user(ann.id, change, &by)
+    };
+    let role = |role| UserChange {
+        role: Some(role),
+        ..UserChange::default()
+    };
+    for key in [narrowed, revoked, last] {
+        change(Role::Admin, key).unwrap();
+    }
+    let scopes = KeyChange {
+        scopes: Some(vec!["user_app_keys".into()]),
+        ..KeyChange::default()
+    };
+    store.update_key(narrowed, scopes, &operator).unwrap();
+    store.revoke_key(revoked, &operator).unwrap();
+    let is_refused = |said| assert!(matches!(refusal(said), Refusal::SignInFailed));
+    is_refused(change(Role::Admin, narrowed));
+    is_refused(change(Role::Admin, revoked));
+    change(Role::Admin, last).unwrap();
+    store
+        .update_user(bob.id, role(Role::ReadOnly), &operator)
+        .unwrap();
+    is_refused(change(Role::Admin, last));
+    store
+        .update_user(bob.id, role(Role::Admin), &operator)
+        .unwrap();
+    change(Role::Admin, last).unwrap();
+    store
+        .update_user(bob.id, disabled(true), &operator)
+        .unwrap();
+    is_refused(change(Role::Admin, last));
 }

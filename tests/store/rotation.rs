@@ -171,8 +171,8 @@ fn an_overlap_never_lengthens_a_life(home: &dyn Home) {
     };
     let refused = refusal(store.rotate_key(issued.key.id, past, &by));
     assert!(matches!(refused, Refusal::ExpiryPast), "{refused}");
-    let forever = refusal(store.rotate_key(issued.key.id, overlap(i64::MAX), &by));
-    assert_eq!(forever.code(), "parameter_malformed", "{forever}");
+    let refused = refusal(store.rotate_key(issued.key.id, overlap(i64::MAX), &by));
+    assert_eq!(refused.code(), "parameter_malformed", "{refused}");
 }
 
 fn an_imported_key_gets_a_successor_with_a_secret_of_ours(home: &dyn Home) {

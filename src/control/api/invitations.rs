@@ -13,9 +13,9 @@ use super::auth::Asker;
 use super::body::{Named, Posted, Relationships};
 use super::users;
 use crate::control::{Request, Response, SecretText};
-use crate::keys::Partition;
 use crate::keys::audit::AuditId;
 use crate::keys::rules::Refusal;
+use crate::keys::{Partition, UserKind};
 
 const TYPE: &str = "user_invitations";
 
@@ -154,7 +154,15 @@ async fn send(Posted(asker, body): Posted<Invitations>) -> Answer {
         }
         let user = new.relationships.user.and_then(|user| user.data);
         let user = user.ok_or_else(|| malformed("a user for each invitation"))?;
-        invited.push(users::find(&asker, &user.id).await?);
+        let user = users::find(&asker, &user.id).await?;
+        // Nor is a link made that is lost because the next one is refused.
+        if user.kind == UserKind::ServiceAccount {
+            return Err(Refusal::NoPerson.into());
+        }
+        if user.disabled {
+            return Err(Refusal::OwnerDisabled.into());
+        }
+        invited.push(user);
     }
     let mut made = Vec::new();
     let mut last = None;

@@ -170,6 +170,10 @@ impl Performing<'_> {
         if user.role == Role::Admin {
             self.need(Permission::UserAccessManage)?;
         }
+        // Said of whom it is for, and not as if whoever asks could not sign in.
+        if user.disabled {
+            return Err(Refusal::OwnerDisabled.into());
+        }
         self.link_for(&user).map(Response::Link)
     }
 

@@ -35,7 +35,7 @@ impl fmt::Display for Refusal {
             Self::AlreadyRevoked { kind } => {
                 write!(f, "this {} is already revoked: nothing of it can be changed", rules::of(*kind).label)
             }
-            Self::OwnerDisabled => f.write_str("this user is disabled and cannot be given keys: enable the user first"),
+            Self::OwnerDisabled => f.write_str("this user is disabled and cannot be given keys or links: enable the user first"),
             Self::OrgDisabled => f.write_str("this org is disabled and cannot be changed: enable the org first"),
             Self::SecretKnown => f.write_str("this secret belongs to a key already, active or revoked: use another one"),
             Self::SecretMalformed => f.write_str("a secret is 1 to 128 visible ASCII characters, without blanks"),

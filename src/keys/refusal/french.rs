@@ -37,7 +37,7 @@ pub(super) fn sentence(refusal: &Refusal) -> String {
                 format!("cette clé ({}) est déjà révoquée : il n'y a plus rien à y changer", kind_fr(*kind))
             }
             Refusal::OwnerDisabled => {
-                "cet utilisateur est désactivé et ne peut pas recevoir de clés : réactivez-le d'abord".to_owned()
+                "cet utilisateur est désactivé et ne peut recevoir ni clés ni liens : réactivez-le d'abord".to_owned()
             }
             Refusal::OrgDisabled => {
                 "cette organisation est désactivée et ne peut pas être modifiée : réactivez-la d'abord".to_owned()

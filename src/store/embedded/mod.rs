@@ -329,6 +329,7 @@ impl EmbeddedStore {
             let mut tables = FileTables::open(&transaction, &self.sealer)?;
             let (fingerprinter, limits) = (&self.fingerprinter, self.limits);
             let mut writing = Writing::new(&mut tables, fingerprinter, limits, now(), by);
+            writing.still_may()?;
             let value = change(&mut writing)?;
             (value, writing.logged(), tables.finish()?)
         };

@@ -40,6 +40,7 @@ impl RedisStore {
         self.change(partition, |tables| {
             let (fingerprinter, limits) = (&self.fingerprinter, self.limits);
             let mut writing = Writing::new(tables, fingerprinter, limits, now(), by);
+            writing.still_may()?;
             let value = change(&mut writing)?;
             Ok(Done {
                 value,

@@ -229,9 +229,9 @@ impl<T: Tables> Writing<'_, T> {
         match rotation.overlap_ms.filter(|overlap| *overlap > 0) {
             Some(overlap) => {
                 let until = Timestamp(self.now.0.saturating_add(overlap));
-                self.to_come(Some(until))?;
                 // An overlap never lengthens a key's life.
                 ended.expires_at = Some(old.expires_at.map_or(until, |ends| ends.min(until)));
+                Self::can_be_told(ended.expires_at)?;
                 if new.name == old.name {
                     ended.name = self.free_variant(&old)?;
                     self.tables.free_name(NameSpace::of(&old), &old.name)?;

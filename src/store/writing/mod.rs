@@ -14,8 +14,8 @@ use crate::keys::audit::{AuditId, By, FieldChange};
 use crate::keys::rules::{self, Limits, Refusal};
 use crate::keys::secret::Fingerprinter;
 use crate::keys::{
-    Deed, Key, KeyId, KeyKind, Labels, Org, OrgId, Partition, Record, Revision, Secret, Timestamp,
-    User, UserId, UserKind,
+    Actor, Deed, Key, KeyId, KeyKind, Labels, Org, OrgId, Partition, Record, Revision, Secret,
+    Timestamp, User, UserId, UserKind,
 };
 use crate::store::papers::{self, PaperId};
 use crate::store::tables::{NameSpace, Tables};
@@ -80,6 +80,30 @@ impl<'t, T: Tables> Writing<'t, T> {
         }
     }
 
+    /// That whoever asks still is who they were when it was decided that they may: neither disabled nor of another role since,
+    /// nor their key revoked or other scopes given to it. What has its entry after theirs has not been done.
+    ///
+    /// # Errors
+    /// [`Refusal::SignInFailed`] when they are not.
+    pub(in crate::store) fn still_may(&mut self) -> Result<(), StoreError> {
+        let (Actor::User(id), Some(judged)) = (self.by.actor, &self.by.judged) else {
+            return Ok(());
+        };
+        let user = self.tables.user(id)?.ok_or(Refusal::SignInFailed)?;
+        let mut may = user.role == judged.role && !user.disabled && !self.org(user.org)?.disabled;
+        if let Some(key) = self.by.application_key {
+            let key = self.tables.key(key)?;
+            may &= key.is_some_and(|key| {
+                key.revoked.is_none() && !user.has_revoked(&key) && key.scopes == judged.scopes
+            });
+        }
+        if may {
+            Ok(())
+        } else {
+            Err(Refusal::SignInFailed.into())
+        }
+    }
+
     /// The entry of the audit log that was written last; `None` when nothing was changed.
     pub(in crate::store) const fn logged(&self) -> Option<AuditId> {
         self.logged
@@ -116,6 +140,10 @@ impl<'t, T: Tables> Writing<'t, T> {
         if expires_at.is_some_and(|expires| expires <= self.now) {
             return Err(Refusal::ExpiryPast.into());
         }
+        Self::can_be_told(expires_at)
+    }
+
+    fn can_be_told(expires_at: Option<Timestamp>) -> Result<(), StoreError> {
         if expires_at.is_some_and(|expires| expires > rules::EXPIRES_MAX) {
             return Err(Refusal::ParameterMalformed {
                 name: "expires_at".into(),
