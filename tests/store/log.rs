@@ -145,6 +145,7 @@ fn every_write_is_logged_once_with_who_did_what_before_and_after(home: &dyn Home
     let told = store
         .use_link(org.partition(), [1; 32], "$argon2id$one", &by)
         .unwrap();
+    let ann = told.value;
     let told = logged(told.audit, Action::PasswordSet);
     assert!(!format!("{told:?}").contains("argon2id"));
     let told = store.open_session([2; 32], session(&ann), &by).unwrap();

@@ -53,10 +53,9 @@ fn fill(store: &dyn Kept) -> Vec<User> {
             .create_user(admin(&founded.org), &By::operator())
             .unwrap()
             .value;
-        store
-            .set_password(founded.user.id, "$argon2id$of ann", &By::operator())
-            .unwrap();
-        let opened = session(&founded.user);
+        let set = store.set_password(founded.user.id, "$argon2id$of ann", &By::operator());
+        let ann = set.unwrap().value;
+        let opened = session(&ann);
         store
             .open_session([number; 32], opened, &By::operator())
             .unwrap();
@@ -67,7 +66,7 @@ fn fill(store: &dyn Kept) -> Vec<User> {
         store
             .revoke_key(key.unwrap().value.key.id, &By::operator())
             .unwrap();
-        people.push(founded.user);
+        people.push(ann);
     }
     for number in 0..600_u32 {
         let mut hash = [0; 32];
