@@ -1,12 +1,13 @@
 //! The program put together from its configuration: what is started, in which order, and how it ends. The only file that
 //! knows every part. Every task and thread has its line here.
 
+mod control;
 pub mod explain;
 mod node;
 
 use std::fs::DirBuilder;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,22 +16,22 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+pub use self::control::page_url;
+use self::control::{bind_control, pages, rand_u128, relayed};
 use self::explain::Explainer;
 use self::node::{node_address, node_id, node_name};
 use crate::admin;
 use crate::config::{self, Config, SecretValue};
-use crate::control::connections;
 use crate::control::desk::{self, Desk};
 use crate::control::explain::{Explain, Question};
 use crate::control::socket::ControlSocket;
-use crate::control::{KeyService, Pages, Restore};
+use crate::control::{KeyService, Restore};
 use crate::drain::{self, Signal, Trigger};
 use crate::keys::KeyTable;
 use crate::keys::secret::LateFingerprinter;
 use crate::keys::usage::UsageCounts;
 pub use crate::proxy::record::{RequestRecord, decision_word, method_word};
 use crate::proxy::recorder::{Onlooker, Sink};
-use crate::proxy::route::KEY_MANAGEMENT;
 pub use crate::proxy::upstream::connector as tls_connector;
 use crate::proxy::{self, Proxy, StartError};
 use crate::store::sync::fleet::Settings;
@@ -192,10 +193,7 @@ impl App {
         let mut keys = KeyService::serving(Arc::clone(&store), &sync)
             .comparing(Arc::clone(&table))
             .with_pages(
-                pages(
-                    config,
-                    control_listener.as_ref().map(|(_, address)| *address),
-                ),
+                pages(config, control_listener.as_ref().map(|bound| bound.address)),
                 config.control.link_lifetime,
             );
         if let Store::Redis(fleet) = &*store {
@@ -225,7 +223,7 @@ impl App {
             None => None,
         };
         let with_control = match &control_listener {
-            Some((_, address)) => &relayed(config, *address, &relay)?,
+            Some(bound) => &relayed(config, bound.relayed_to, &relay)?,
             None => config,
         };
         let proxy = Proxy::start(
@@ -248,8 +246,8 @@ impl App {
                 complain(&format!("the control socket failed: {error}"));
             }
         });
-        let control = control_listener.as_ref().map(|(_, address)| *address);
-        let desk = control_listener.map(|(listener, _)| {
+        let control = control_listener.as_ref().map(|bound| bound.address);
+        let desk = control_listener.map(|bound| {
             let desk = Desk::new(
                 keys.clone(),
                 Arc::clone(&table),
@@ -260,7 +258,7 @@ impl App {
                 provider,
             )
             .counting(Arc::clone(&usage));
-            tokio::spawn(desk::serve(listener, desk, rest_ends.clone()))
+            tokio::spawn(desk::serve(bound.listeners, desk, rest_ends.clone()))
         });
         let views = admin::Views {
             table,
@@ -333,21 +331,6 @@ impl App {
     }
 }
 
-/// Binds the control listener, if there is to be one.
-async fn bind_control(config: &Config) -> Result<Option<(TcpListener, SocketAddr)>, AppError> {
-    let control = &config.control;
-    if !control.is_on() {
-        return Ok(None);
-    }
-    let bind = |error| AppError::Io {
-        what: format!("cannot listen on {} (control.address)", control.address),
-        error,
-    };
-    let listener = TcpListener::bind(control.address).await.map_err(bind)?;
-    let address = listener.local_addr().map_err(bind)?;
-    Ok(Some((listener, address)))
-}
-
 /// The operations on a store while no server of it runs here.
 pub fn service_alone(config: &Config, store: Arc<Store>) -> KeyService {
     let control = &config.control;
@@ -365,52 +348,6 @@ pub fn service_alone(config: &Config, store: Arc<Store>) -> KeyService {
     KeyService::alone(store)
         .with_pages(pages(config, address), control.link_lifetime)
         .explaining(Explain::by(explain))
-}
-
-/// What the operations need to know of the pages.
-fn pages(config: &Config, address: Option<SocketAddr>) -> Pages {
-    let control = &config.control;
-    Pages {
-        url: address.map(|address| page_url(config, address)),
-        operator_orgs: control.operator_orgs.clone(),
-    }
-}
-
-/// What people reach the pages by.
-pub fn page_url(config: &Config, address: SocketAddr) -> String {
-    match &config.control.url {
-        Some(url) => url.to_string(),
-        None => format!("http://{address}"),
-    }
-}
-
-/// The configuration with the control listener as an upstream, which is told by a secret of this process that a request
-/// comes through the proxy and who it is from.
-fn relayed(config: &Config, address: SocketAddr, relay: &SecretValue) -> Result<Config, AppError> {
-    let ip = match address.ip() {
-        ip if !ip.is_unspecified() => ip,
-        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-    };
-    let url = format!("http://{}", SocketAddr::new(ip, address.port()));
-    let url = url
-        .parse()
-        .map_err(|_| AppError::Config(format!("control.address: {url} is no address")))?;
-    let mut upstream = config::Upstream::new(url);
-    // Before the listener closes what nothing is asked on: no request is to meet that.
-    upstream.idle_timeout = connections::HEAD_WITHIN / 2;
-    upstream.connections_idle_max = connections::KEPT_PER_WORKER;
-    upstream.credential_header = Some(desk::RELAY.to_owned());
-    upstream.credential = Some(relay.clone());
-    let mut config = config.clone();
-    config.upstreams.insert(KEY_MANAGEMENT.to_owned(), upstream);
-    Ok(config)
-}
-
-fn rand_u128() -> Result<u128, AppError> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(StoreError::from)?;
-    Ok(u128::from_ne_bytes(bytes))
 }
 
 /// The table, and what keeps it in step.

@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::error_handling::HandleErrorLayer;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::StatusCode;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
 use ipnet::IpNet;
 use tokio::net::TcpListener;
 use tower::ServiceBuilder;
@@ -123,8 +125,17 @@ impl Desk {
     }
 }
 
+/// Where the control listener is reached: by people and programs, and by the proxy of this process. Slow strangers take the
+/// places of the first only.
+pub struct Listeners {
+    /// The configured address.
+    pub public: TcpListener,
+    /// On loopback, for requests that the proxy has let through.
+    pub relay: TcpListener,
+}
+
 /// Serves until `drain` is ordered.
-pub async fn serve(listener: TcpListener, desk: Desk, mut drain: Signal) {
+pub async fn serve(listeners: Listeners, desk: Desk, mut drain: Signal) {
     let desk = Arc::new(desk);
     let bounded = |router: Router<Arc<Desk>>| {
         let bounds = ServiceBuilder::new()
@@ -140,7 +151,13 @@ pub async fn serve(listener: TcpListener, desk: Desk, mut drain: Signal) {
         .merge(bounded(page::router(&desk)))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(Arc::clone(&desk));
-    let serving = connections::serve(listener, router);
+    let relayed = bounded(
+        api::router(&desk).route_layer(from_fn_with_state(Arc::clone(&desk), only_relayed)),
+    )
+    .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+    .with_state(Arc::clone(&desk));
+    let serving = connections::serve(listeners.public, router);
+    let relaying = connections::serve(listeners.relay, relayed);
     let forgetting = async {
         loop {
             tokio::time::sleep(FORGET_EVERY.mul_f64(0.5 + fastrand::f64())).await;
@@ -152,7 +169,17 @@ pub async fn serve(listener: TcpListener, desk: Desk, mut drain: Signal) {
     };
     tokio::select! {
         () = serving => {}
+        () = relaying => {}
         () = forgetting => {}
         () = drain.ordered() => {}
+    }
+}
+
+/// Anybody on this machine can reach the relay's port; only the proxy has its secret.
+async fn only_relayed(State(desk): State<Arc<Desk>>, request: Request, next: Next) -> Response {
+    if api::is_relayed(&desk, request.headers()) {
+        next.run(request).await
+    } else {
+        StatusCode::FORBIDDEN.into_response()
     }
 }

@@ -211,3 +211,19 @@ async fn strangers_who_send_forms_slowly_do_not_keep_anybody_from_the_api() {
     let answered = tokio::time::timeout(Duration::from_secs(4), asked).await;
     assert_eq!(answered.unwrap().status, 200);
 }
+
+#[tokio::test]
+async fn strangers_who_take_every_connection_do_not_keep_senders_from_the_api() {
+    let scene = Scene::over_a_file().await;
+    let mut held = Vec::new();
+    for _ in 0..520 {
+        let connecting = tokio::net::TcpStream::connect(scene.control());
+        let Ok(mut stream) = connecting.await else { break };
+        let _ = stream.write_all(b"GET / HTTP/1.1\r\nHo").await;
+        held.push(stream);
+    }
+    assert!(held.len() > 512, "{} connections", held.len());
+    let asked = scene.call("GET /api/v2/current_user", Value::Null);
+    let answered = tokio::time::timeout(Duration::from_secs(4), asked).await;
+    assert_eq!(answered.unwrap().status, 200);
+}

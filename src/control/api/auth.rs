@@ -118,7 +118,7 @@ impl FromRequestParts<Arc<Desk>> for Asker {
 }
 
 /// Whether a request comes through the proxy of this process.
-pub(super) fn is_relayed(desk: &Desk, headers: &HeaderMap) -> bool {
+pub(in crate::control) fn is_relayed(desk: &Desk, headers: &HeaderMap) -> bool {
     let mut given = headers.get_all(RELAY).iter();
     match (given.next(), given.next()) {
         (Some(given), None) => given

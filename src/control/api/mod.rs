@@ -33,6 +33,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use self::answers::Failure;
 use self::auth::X_REQUEST_ID;
+pub(super) use self::auth::is_relayed;
 use crate::control::desk::Desk;
 use crate::keys::rules;
 
