@@ -45,7 +45,10 @@ pub(super) fn verified(findings: &LogFindings, out: &mut impl Write) -> io::Resu
     for fault in &findings.faults {
         writeln!(out, "{}", plain(fault))?;
     }
-    let outcome = match findings.faults.len() {
+    let faults = findings.faults.len() as u64 + findings.more_faults;
+    let begins = !findings.beginnings.is_empty();
+    let outcome = match faults {
+        0 if begins => "no fault since it begins, as noted above".to_owned(),
         0 => "all good".to_owned(),
         1 => "1 fault".to_owned(),
         faults => format!("{faults} faults"),

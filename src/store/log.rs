@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use super::StoreError;
 use super::ledger::{Head, Linked, open, time_text};
 use super::papers::{self, PaperId};
-use super::writing::THROUGH;
+use super::writing::{REASON, RESTORED, THROUGH};
 use crate::keys::audit::{Action, AuditId};
 use crate::keys::keyring::Sealer;
 use crate::keys::{Partition, Revision};
@@ -32,7 +32,7 @@ pub struct LogFindings {
     /// Where each partition's log ends: its number of entries and the hash of the last. Kept elsewhere, it proves later that
     /// the log has only grown.
     pub heads: Vec<HeadView>,
-    /// Where a log begins anew, a sentence each.
+    /// Where a log begins anew after a restore, a sentence each. One that begins because it was lost is a fault.
     pub beginnings: Vec<String>,
     /// Beginnings beyond those named.
     #[serde(default)]
@@ -305,16 +305,27 @@ impl<'s> Follow<'s> {
                 .say(|| format!("entry {id}: it was written as number {written}"));
         }
         if entry.action == Action::LogBegun && linked.previous == [0; 32] {
-            let through = entry.changes.iter().find(|change| change.field == THROUGH);
-            let through = through.and_then(|change| change.after.as_ref()?.parse().ok());
+            let said = |field: &str| {
+                let mut changes = entry.changes.iter();
+                changes.find(|change| change.field == field)?.after.as_ref()
+            };
+            let through = said(THROUGH).and_then(|through| through.parse().ok());
             self.known.through = self.known.through.max(Revision(through.unwrap_or(0)));
             let at = time_text(entry.at);
-            self.beginnings.say(|| {
-                format!(
-                    "entry {id}: the log begins here, at {at}. The store was restored, or somebody took entries away; what was \
-                     before is not proven"
-                )
-            });
+            if said(REASON).is_some_and(|reason| reason == RESTORED) {
+                self.beginnings.say(|| {
+                    format!(
+                        "entry {id}: the log begins here, at {at}, when the store was restored; what was before is not proven"
+                    )
+                });
+            } else {
+                self.faults.say(|| {
+                    format!(
+                        "entry {id}: the log begins anew here, at {at}: entries, or what said where they end, were gone by then. \
+                         What was before is not proven"
+                    )
+                });
+            }
         } else if linked.previous != before.hash {
             self.faults
                 .say(|| format!("entry {id}: it does not follow the entry before it"));

@@ -1,6 +1,6 @@
 //! The log of what the other files do: an entry for each change, in the same transaction.
 
-use super::{THROUGH, Writing, change};
+use super::{LOST, REASON, RESTORED, THROUGH, Writing, change};
 use crate::keys::audit::{Action, AuditEntry, AuditId, By, FieldChange, Object};
 use crate::keys::{OrgId, Partition};
 use crate::store::ledger::{Head, link};
@@ -64,20 +64,21 @@ impl<T: Tables> Writing<'_, T> {
         };
         match head {
             Some(head) if head.count == count => Ok(head),
-            _ => self.begin_log_at(partition, count),
+            _ => self.begin_log_at(partition, count, LOST),
         }
     }
 
-    /// Says that the log knows nothing of what the partition holds now: records were put back, or entries are lost.
+    /// Says that the log knows nothing of what the partition holds now: records were put back.
     pub(in crate::store) fn begin_log(&mut self, partition: Partition) -> Result<(), StoreError> {
         let count = self.tables.entries_len(partition)?;
-        self.begin_log_at(partition, count).map(drop)
+        self.begin_log_at(partition, count, RESTORED).map(drop)
     }
 
     pub(in crate::store) fn begin_log_at(
         &mut self,
         partition: Partition,
         count: u64,
+        reason: &str,
     ) -> Result<Head, StoreError> {
         let through = self.tables.next().0.saturating_sub(1);
         let head = Head {
@@ -91,7 +92,10 @@ impl<T: Tables> Writing<'_, T> {
             org: None,
             action: Action::LogBegun,
             object: Object::store(),
-            changes: vec![change(THROUGH, None, Some(through.to_string()))],
+            changes: vec![
+                change(THROUGH, None, Some(through.to_string())),
+                change(REASON, None, Some(reason.to_owned())),
+            ],
             revisions: Vec::new(),
         };
         self.add_entry(partition, head, begun)

@@ -27,6 +27,15 @@ const FIRST_KEY_NAME: &str = "default";
 /// The field of an entry that says which revisions are older than the log.
 pub(in crate::store) const THROUGH: &str = "records_through";
 
+/// What a beginning of a log says of why it begins there.
+pub(in crate::store) const REASON: &str = "reason";
+
+/// The reason of a beginning that was expected: records were put back. Any other tells of a loss.
+pub(in crate::store) const RESTORED: &str = "restored";
+
+/// The reason of a beginning that nobody asked for: entries, or what says where they end, were gone.
+pub(in crate::store) const LOST: &str = "lost";
+
 /// How long an answer can be asked for again by its `Idempotency-Key`, in milliseconds.
 const ANSWERED_AGAIN_MS: i64 = 24 * 3_600_000;
 
