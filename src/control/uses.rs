@@ -174,7 +174,8 @@ pub struct OrgUseView {
     pub keys: Vec<KeyTotals>,
     /// Keys beyond those.
     pub more: u64,
-    /// The last 24 hours of all keys that the caller may see, the oldest first.
+    /// The last 24 hours of all API keys and client tokens that the caller may see, the oldest first. Application keys are left
+    /// out: a request with a pair is one request, and its API key has it.
     #[serde(default)]
     pub by_hour: Vec<BucketView>,
     /// The last 30 days, likewise.

@@ -14,7 +14,7 @@ CLIENT_TOKEN = "pub[0-9a-f]{32}"
 ENGLISH = {
     "tag": "en",
     "welcome": ("New password", "The same again", "Set password and sign in", "The two passwords"),
-    "link is over": "This link works no more",
+    "link is over": "This link no longer works",
     "sign in": ("Login name", "Password", "Sign in", "Sign out"),
     "account": "Account",
     "api_key": ("API keys", "Create API key", "API key created"),

@@ -99,7 +99,7 @@ async fn whatever_is_wrong_is_answered_in_the_same_way() {
         let (_, rest) = page.text.split_once("role=\"alert\"").unwrap();
         said.push(rest.split("</div>").next().unwrap().to_owned());
     }
-    assert!(said[0].contains("not known together"));
+    assert!(said[0].contains("rong login name or password: check both"));
     assert!(said.iter().all(|sentence| *sentence == said[0]), "{said:?}");
 }
 

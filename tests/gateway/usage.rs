@@ -446,6 +446,29 @@ async fn the_use_of_an_org_has_every_key_the_unused_too_and_nobody_elses() {
     }
 }
 
+#[tokio::test]
+async fn a_request_with_a_pair_is_one_request_of_its_org() {
+    let gateway = gateway(INTERVAL).await;
+    let org = gateway.org("acme").await;
+    gateway
+        .send(users(&org, secret(&org.application_key)))
+        .await;
+    use_once(&gateway, &org.api_key, 1).await;
+    use_once(&gateway, &org.application_key, 1).await;
+    let show = Request::ShowOrgUse {
+        org: org.id.clone(),
+    };
+    let Response::OrgUse(view) = gateway.perform(show).await else {
+        panic!("not the use of an org")
+    };
+    for buckets in [&view.by_hour, &view.by_day] {
+        let sum: u64 = buckets.iter().map(|bucket| bucket.requests).sum();
+        assert_eq!(sum, 1, "{buckets:?}");
+    }
+    let used = view.keys.iter().filter(|of_key| of_key.last_30_days == 1);
+    assert_eq!(used.count(), 2);
+}
+
 /// Seeing who uses a key takes what seeing the key takes: a role, a scope, and that it is of one's own org.
 #[tokio::test]
 async fn who_may_see_a_key_may_see_who_uses_it_and_nobody_else() {

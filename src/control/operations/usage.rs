@@ -57,7 +57,9 @@ impl Performing<'_> {
         for keys in keys.chunks(AT_ONCE) {
             let ids: Vec<KeyId> = keys.iter().map(|key| key.id).collect();
             for (key, uses) in keys.iter().zip(self.store.usage_of(&ids)?) {
-                if let Some(uses) = &uses {
+                // A request with a pair is counted at both its keys, and is one: its API key stands for it.
+                let is_counted = key.kind != KeyKind::ApplicationKey;
+                if let Some(uses) = uses.as_ref().filter(|_| is_counted) {
                     sums.add(uses);
                 }
                 let owner = key.owner.and_then(|owner| users.get(&owner).copied());

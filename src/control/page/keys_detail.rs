@@ -10,8 +10,8 @@ use serde::Deserialize;
 
 use super::form::{Posted, query};
 use super::keys::{self, Known, Of, ask, section};
-use super::keys_facts::{Deed, Facts, Now, Rights, base};
-use super::keys_form::{Entered, Fields, ScopeBox};
+use super::keys_facts::{Deed, Facts, Now, Rights, When, base};
+use super::keys_form::{Entered, Fields, ScopeBox, is_within_a_day};
 use super::shell::{Shell, go, page};
 use super::trouble::{failed, status_of};
 use super::usage_chart::Chart;
@@ -40,6 +40,8 @@ struct DetailPage {
     done: &'static str,
     successor: Option<Facts>,
     form: Entered,
+    /// When the key expires, where that is in the middle of a day.
+    exact: Option<String>,
     scopes: Vec<ScopeBox>,
     today: String,
     /// `None` when it is not the visitor's to see.
@@ -145,6 +147,12 @@ async fn shown(
             false => String::new(),
         },
         form,
+        exact: known
+            .facts
+            .expires
+            .as_ref()
+            .filter(|at| is_within_a_day(&at.iso))
+            .map(When::seconds),
         key: known.facts,
         history,
     };

@@ -29,6 +29,8 @@ pub(super) struct Entered {
     pub(super) name: String,
     /// The last day, as `2030-12-31`; blank is never.
     pub(super) expires: String,
+    /// What that was when the form was shown: whoever leaves it alone does not change it.
+    pub(super) expires_was: Option<String>,
     pub(super) addresses: String,
     pub(super) origins: String,
     pub(super) scopes: BTreeSet<String>,
@@ -61,6 +63,7 @@ impl Entered {
         Self {
             name: text("name"),
             expires: text("expires").trim().to_owned(),
+            expires_was: fields.get("expires_was").cloned(),
             addresses: text("addresses"),
             origins: text("origins"),
             scopes: boxes.map(ToOwned::to_owned).collect(),
@@ -77,9 +80,11 @@ impl Entered {
         let (boxes, more): (Vec<&String>, Vec<&String>) =
             scopes.partition(|scope| Permission::named(scope).is_some());
         let addresses: Vec<String> = key.allowed_addresses.iter().map(shown_address).collect();
+        let expires = key.expires_at.as_deref().map(day_of).unwrap_or_default();
         Self {
             name: key.name.clone(),
-            expires: key.expires_at.as_deref().map(day_of).unwrap_or_default(),
+            expires_was: Some(expires.clone()),
+            expires,
             addresses: addresses.join("\n"),
             origins: key.allowed_origins.join("\n"),
             scopes: boxes.into_iter().cloned().collect(),
@@ -125,7 +130,7 @@ impl Entered {
         if self.name.trim() != now.name {
             changes.name = Some(self.name.clone());
         }
-        if self.expires != now.expires {
+        if self.expires != *self.expires_was.as_ref().unwrap_or(&now.expires) {
             changes.expires_at = self.expires_at()?;
             changes.never_expires = changes.expires_at.is_none();
         }
@@ -216,6 +221,13 @@ pub(super) fn end_of_day(text: &str) -> Result<Option<Timestamp>, Refusal> {
     Ok(Some(Timestamp(end.as_millisecond())))
 }
 
+/// Whether a key expires in the middle of a day, which a field for a day cannot show.
+pub(super) fn is_within_a_day(time: &str) -> bool {
+    let at = time.parse::<jiff::Timestamp>();
+    let end = end_of_day(&day_of(time)).ok().flatten();
+    !at.is_ok_and(|at| end.is_some_and(|end| end.0 / 1_000 == at.as_second()))
+}
+
 /// The day of a time, for a field.
 fn day_of(time: &str) -> String {
     time.split('T').next().unwrap_or_default().to_owned()
@@ -283,6 +295,13 @@ mod tests {
         ] {
             assert_eq!(at(bad), Err(Refusal::DateMalformed), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_time_is_within_a_day_unless_it_is_its_last_second() {
+        assert!(is_within_a_day("2030-06-01T12:00:00.000Z"));
+        assert!(is_within_a_day("2030-06-01T23:59:58.999Z"));
+        assert!(!is_within_a_day("2030-06-01T23:59:59.000Z"));
     }
 
     #[test]

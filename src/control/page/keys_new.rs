@@ -38,6 +38,8 @@ struct NewPage {
     kind: KeyKind,
     counts: String,
     form: Entered,
+    /// A key that is not made yet expires at no hour.
+    exact: Option<String>,
     owners: Vec<Owner>,
     scopes: Vec<ScopeBox>,
     today: String,
@@ -174,6 +176,7 @@ async fn shown(
         counts: words_kinds::counts(language, kind, active, most),
         scopes: form.scope_boxes(language),
         form,
+        exact: None,
         owners,
         today: Now::of(visitor).today(),
     };

@@ -18,6 +18,7 @@ use super::words_kinds::{self, KindWords};
 use crate::control::SecretText;
 use crate::control::desk::Desk;
 use crate::keys::KeyKind;
+use crate::keys::permissions::Permission;
 
 /// What was made.
 pub(super) struct Shown {
@@ -51,6 +52,9 @@ struct ShownPage<'s> {
     examples: Vec<Example>,
 }
 
+/// Where those who have application keys find their own.
+const OWN_KEYS: &str = "/api/v2/current_user/application_keys";
+
 /// Something to paste.
 struct Example {
     title: &'static str,
@@ -72,7 +76,7 @@ pub(super) fn shown(desk: &Desk, visitor: &Visitor, headers: &HeaderMap, shown: 
         secret,
         examples: match secret {
             "" => Vec::new(),
-            secret => examples(kind, &url, secret, w),
+            secret => examples(kind, shown.key.scopes.as_deref(), &url, secret, w),
         },
     };
     page(StatusCode::OK, page_shown)
@@ -97,7 +101,29 @@ fn senders_url(senders: SocketAddr, headers: &HeaderMap) -> String {
     format!("http://{without_port}:{}", senders.port())
 }
 
-fn examples(kind: KeyKind, url: &str, secret: &str, w: &Words) -> Vec<Example> {
+/// A path that an application key with these scopes may ask for: the scopes of the key that everybody's role has come first.
+/// `None` when none of them leads to a list here.
+fn path_of(scopes: &[String]) -> Option<&'static str> {
+    const PATHS: [(Permission, &str); 6] = [
+        (Permission::ApiKeysRead, "/api/v2/api_keys"),
+        (Permission::ClientTokensRead, "/api/v2/client_tokens"),
+        (Permission::UserAccessRead, "/api/v2/users"),
+        (Permission::UserAppKeys, OWN_KEYS),
+        (Permission::OrgAppKeysRead, "/api/v2/application_keys"),
+        (Permission::AuditLogsRead, "/api/v2/audit_log"),
+    ];
+    let holds = |permission: Permission| scopes.iter().any(|scope| scope == permission.as_str());
+    let found = PATHS.iter().find(|(permission, _)| holds(*permission));
+    found.map(|(_, path)| *path)
+}
+
+fn examples(
+    kind: KeyKind,
+    scopes: Option<&[String]>,
+    url: &str,
+    secret: &str,
+    w: &Words,
+) -> Vec<Example> {
     let example = |title, text| Example { title, text };
     match kind {
         KeyKind::ApiKey => vec![
@@ -112,12 +138,18 @@ fn examples(kind: KeyKind, url: &str, secret: &str, w: &Words) -> Vec<Example> {
                 format!("curl {url}/api/v1/validate -H 'DD-API-KEY: {secret}'"),
             ),
         ],
-        KeyKind::ApplicationKey => vec![example(
-            w.example_curl,
-            format!(
-                "curl {url}/api/v2/current_user/application_keys -H \"DD-API-KEY: $DD_API_KEY\" -H 'DD-APPLICATION-KEY: {secret}'"
-            ),
-        )],
+        KeyKind::ApplicationKey => {
+            let path = match scopes {
+                None | Some([]) => OWN_KEYS,
+                Some(scopes) => path_of(scopes).unwrap_or("/api/v1/validate"),
+            };
+            vec![example(
+                w.example_curl,
+                format!(
+                    "curl {url}{path} -H \"DD-API-KEY: $DD_API_KEY\" -H 'DD-APPLICATION-KEY: {secret}'"
+                ),
+            )]
+        }
         KeyKind::ClientToken => vec![example(
             w.example_browser,
             format!(
@@ -137,6 +169,30 @@ mod tests {
             headers.insert(HOST, host.parse().unwrap());
         }
         senders_url(senders.parse().unwrap(), &headers)
+    }
+
+    #[test]
+    fn the_example_of_an_application_key_asks_for_what_its_scopes_allow() {
+        let text = |scopes: Option<&[&str]>| {
+            let scopes: Option<Vec<String>> =
+                scopes.map(|scopes| scopes.iter().map(|scope| (*scope).to_owned()).collect());
+            let w = words(crate::keys::refusal::Language::English);
+            let kind = KeyKind::ApplicationKey;
+            let mut examples = examples(kind, scopes.as_deref(), "http://x", "s", w);
+            assert_eq!(examples.len(), 1);
+            examples.remove(0).text
+        };
+        for (scopes, path) in [
+            (None, OWN_KEYS),
+            (Some(&["user_app_keys"][..]), OWN_KEYS),
+            (Some(&["metrics_read", "api_keys_read"]), "/api/v2/api_keys"),
+            (Some(&["org_app_keys_read"]), "/api/v2/application_keys"),
+            (Some(&["metrics_read"]), "/api/v1/validate"),
+            (Some(&["api_keys_write"]), "/api/v1/validate"),
+        ] {
+            let wanted = format!("curl http://x{path} -H ");
+            assert!(text(scopes).starts_with(&wanted), "{}", text(scopes));
+        }
     }
 
     #[test]

@@ -164,12 +164,12 @@ pub(super) fn unused(language: Language, count: usize, shown: usize) -> String {
         (Language::French, true) => format!(" Les {shown} premières :"),
     };
     match (language, count) {
-        (Language::English, 0) => "Every active key was used in the last 30 days.".to_owned(),
-        (Language::English, 1) => "1 active key was never used, or not for 30 days. A key that nobody uses is best revoked.".to_owned(),
-        (Language::English, _) => format!("{count} active keys were never used, or not for 30 days. A key that nobody uses is best revoked.{cut}"),
-        (Language::French, 0) => "Chaque clé active a été utilisée dans les 30 derniers jours.".to_owned(),
-        (Language::French, 1) => "1 clé active n'a jamais été utilisée, ou pas depuis 30 jours. Mieux vaut révoquer une clé dont personne ne se sert.".to_owned(),
-        (Language::French, _) => format!("{count} clés actives n'ont jamais été utilisées, ou pas depuis 30 jours. Mieux vaut révoquer une clé dont personne ne se sert.{cut}"),
+        (Language::English, 0) => "Every active key was used in the last 30 days, or made since.".to_owned(),
+        (Language::English, 1) => "1 active key older than 30 days was never used, or not in the last 30 days. A key that nobody uses is best revoked.".to_owned(),
+        (Language::English, _) => format!("{count} active keys older than 30 days were never used, or not in the last 30 days. A key that nobody uses is best revoked.{cut}"),
+        (Language::French, 0) => "Chaque clé active a été utilisée dans les 30 derniers jours, ou créée depuis.".to_owned(),
+        (Language::French, 1) => "1 clé active de plus de 30 jours n'a jamais été utilisée, ou pas depuis 30 jours. Mieux vaut révoquer une clé dont personne ne se sert.".to_owned(),
+        (Language::French, _) => format!("{count} clés actives de plus de 30 jours n'ont jamais été utilisées, ou pas depuis 30 jours. Mieux vaut révoquer une clé dont personne ne se sert.{cut}"),
     }
 }
 

@@ -172,10 +172,9 @@ async fn org_page(desk: &Desk, visitor: &Visitor) -> Result<OrgPage, ServiceErro
     let top = top.collect();
 
     let before = time_text(Timestamp(now().0.saturating_sub(UNUSED_MS)));
-    // Both texts are of one form, which sorts as the times do.
     let is_unused = |of: &&KeyTotals| {
-        let last = of.key.last_used_at.as_ref();
-        last.is_none_or(|last| *last < before)
+        let last = of.key.last_used_at.as_deref();
+        is_unused(&of.key.created_at, last, &before)
     };
     let unused: Vec<&KeyTotals> = found.keys.iter().filter(active).filter(is_unused).collect();
     let unused_sentence = said::unused(language, unused.len(), UNUSED);
@@ -211,6 +210,12 @@ async fn org_page(desk: &Desk, visitor: &Visitor) -> Result<OrgPage, ServiceErro
         shadowed_sentence,
         more: (found.more > 0).then(|| said::more_keys(language, found.more)),
     })
+}
+
+/// Whether a key was there all the time since `before`, and not used in it: one that was made since, by rotating another or
+/// anew, may not be in use yet. All texts are of one form, which sorts as the times do.
+fn is_unused(created: &str, last_used: Option<&str>, before: &str) -> bool {
+    created < before && last_used.is_none_or(|last| last < before)
 }
 
 async fn key_use(
@@ -277,4 +282,20 @@ async fn key_page(
             .collect(),
         shadowed: Shadowed::of(language, &found),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_unused_that_was_there_for_long_and_never_asked_for() {
+        let day = |day: i64| time_text(Timestamp(day * 86_400_000));
+        let before = day(30);
+        let unused = |created: i64, last: Option<i64>| {
+            is_unused(&day(created), last.map(day).as_deref(), &before)
+        };
+        assert!(unused(29, None) && unused(10, Some(29)));
+        assert!(!unused(31, None) && !unused(10, Some(31)) && !unused(31, Some(32)));
+    }
 }

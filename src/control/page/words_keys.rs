@@ -62,6 +62,8 @@ words! {
     nothing_lost = "What you entered is still here.", "Votre saisie est conservée.";
     expires_label = "Last day (optional)", "Dernier jour (facultatif)";
     expires_hint = "The key is refused from the end of this day on, in UTC. Leave it empty for a key that does not expire.", "La clé est refusée à partir de la fin de ce jour, en UTC. Laissez vide pour une clé sans expiration.";
+    expires_exactly = "This key expires at", "Cette clé expire le";
+    expires_kept = ": the time stays as it is unless you choose another day.", " : l'heure reste la même si vous ne choisissez pas un autre jour.";
     addresses_label = "Allowed addresses (optional)", "Adresses autorisées (facultatif)";
     addresses_hint = "One address or network to a line, such as 192.0.2.7 or 10.0.0.0/8. From any other address the key is refused. Empty is any address.", "Une adresse ou un réseau par ligne, comme 192.0.2.7 ou 10.0.0.0/8. Depuis toute autre adresse, la clé est refusée. Vide : toutes les adresses.";
     origins_label = "Allowed origins (optional)", "Origines autorisées (facultatif)";

@@ -161,6 +161,7 @@ words! {
     // Usage.
     usage = "Usage", "Utilisation";
     usage_lead = "Requests that were accepted, by the keys of your org. Times are UTC.", "Les requêtes acceptées, par les clés de votre organisation. Les heures sont en UTC.";
+    usage_counts = "Counted are requests with API keys and client tokens. A request that also has an application key is one request; application keys have their own counts below.", "Sont comptées les requêtes avec des clés d'API et des jetons client. Une requête qui a aussi une clé d'application est une seule requête ; les clés d'application ont leurs propres comptes ci-dessous.";
     last_24_hours = "Requests per hour, last 24 hours", "Requêtes par heure, dernières 24 heures";
     last_30_days = "Requests per day, last 30 days", "Requêtes par jour, 30 derniers jours";
     requests = "Requests", "Requêtes";

@@ -12,12 +12,12 @@ words! {
     with_provider = "Sign in with your identity provider", "Se connecter par votre fournisseur d'identité";
     no_password = "No password yet, or forgotten it? Ask an admin of your organization for a one-time sign-in link.", "Pas encore de mot de passe, ou oublié ? Demandez un lien de connexion à usage unique à un administrateur de votre organisation.";
     welcome = "Welcome", "Bienvenue";
-    welcome_lead = "Choose a password. This link then works no more, and you are signed in.", "Choisissez un mot de passe. Ensuite ce lien ne fonctionne plus et vous êtes connecté.";
+    welcome_lead = "Choose a password. This link then no longer works, and you are signed in.", "Choisissez un mot de passe. Ensuite ce lien ne fonctionne plus et vous êtes connecté.";
     new_password = "New password", "Nouveau mot de passe";
     new_password_hint = "At least 12 characters. A few words in a row are easy to keep in mind.", "Au moins 12 caractères. Quelques mots à la suite se retiennent bien.";
     repeat_password = "The same again", "Le même encore une fois";
     set_password = "Set password and sign in", "Définir le mot de passe et se connecter";
-    link_over = "This link works no more", "Ce lien ne fonctionne plus";
+    link_over = "This link no longer works", "Ce lien ne fonctionne plus";
     to_sign_in = "To the sign-in page", "Vers la page de connexion";
     signed_out = "You are signed out.", "Vous êtes déconnecté.";
     account = "Account", "Compte";

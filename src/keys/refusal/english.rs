@@ -84,7 +84,8 @@ impl fmt::Display for Refusal {
             Self::OldPasswordWrong => f.write_str("this is not your present password: type it again"),
             Self::PasswordsDiffer => f.write_str("the two passwords differ: type the same one twice"),
             Self::SignInFailed => f.write_str(
-                "this login name and password are not known together: check both, or ask an admin for a sign-in link",
+                "wrong login name or password: check both, fill in the organization if you have the same login name in several, \
+                 or ask an admin for a sign-in link",
             ),
             Self::ProviderFailed { at } => write!(
                 f,
@@ -97,7 +98,10 @@ impl fmt::Display for Refusal {
                 write!(f, "too many attempts to sign in: try again in {seconds} seconds")
             }
             Self::LinkSpent => {
-                f.write_str("this link was used already, is too old, or never was: ask an admin for another one")
+                f.write_str(
+                    "this link was used already, is too old, or never was: ask an admin for another one, or make one at the \
+                     machine with `keygate users link USER`",
+                )
             }
             Self::NoPerson => {
                 f.write_str("a service account does not sign in and has no address of its own: give a person")

@@ -109,7 +109,9 @@ pub(super) fn sentence(refusal: &Refusal) -> String {
                 "les deux mots de passe diffèrent : saisissez deux fois le même".to_owned()
             }
             Refusal::SignInFailed => {
-                "identifiant ou mot de passe inconnu : vérifiez-les, ou demandez un lien de connexion à un administrateur".to_owned()
+                "identifiant ou mot de passe incorrect : vérifiez les deux, indiquez l'organisation si vous avez le même identifiant dans \
+                 plusieurs, ou demandez un lien de connexion à un administrateur"
+                    .to_owned()
             }
             Refusal::ProviderFailed { at } => format!(
             "votre fournisseur d'identité ne s'est pas porté garant de vous ({at}) : réessayez, ou prévenez un administrateur"
@@ -121,7 +123,9 @@ pub(super) fn sentence(refusal: &Refusal) -> String {
                 format!("trop de tentatives de connexion : réessayez dans {seconds} secondes")
             }
             Refusal::LinkSpent => {
-                "ce lien a déjà servi, est trop ancien ou n'existe pas : demandez-en un autre à un administrateur".to_owned()
+                "ce lien a déjà servi, est trop ancien ou n'existe pas : demandez-en un autre à un administrateur, ou créez-en un sur la \
+                 machine avec `keygate users link USER`"
+                    .to_owned()
             }
             Refusal::NoPerson => {
                 "un compte de service ne se connecte pas et n'a pas d'adresse : donnez une personne".to_owned()
