@@ -224,9 +224,9 @@ fn key(what: &str, variables: [&'static str; 2]) -> Result<HeaderValue, String> 
                 .ok_or_else(|| format!("the file of {of_file} is not the secret of a key"));
         }
     }
+    let [ours, theirs] = variables;
     Err(format!(
-        "a server elsewhere is asked with a pair, and the {what} is missing: set {0} or {0}_FILE",
-        variables.join(", ").replace(", ", " or ")
+        "a server elsewhere is asked with a pair, and the {what} is missing: set {ours} or {theirs}, or {ours}_FILE or {theirs}_FILE"
     ))
 }
 

@@ -123,19 +123,34 @@ pub(super) fn invitation(invitation: &InvitationView, out: &mut impl Write) -> i
 pub(super) fn offboarding(leaving: &OffboardingView, out: &mut impl Write) -> io::Result<()> {
     user(&leaving.user, out)?;
     writeln!(out)?;
-    if leaving.ends.is_empty() {
-        writeln!(out, "No active application key ends with them.")?;
+    if leaving.user.disabled {
+        writeln!(out, "They are disabled: all that ends with them has ended.")?;
     } else {
-        writeln!(out, "Ends with them, for good:")?;
+        writeln!(out, "What ends at once:")?;
+        if leaving.user.kind == UserKind::Person {
+            writeln!(out, "- every session they have on the pages")?;
+            writeln!(out, "- every sign-in link that was not used yet")?;
+        }
+        let keys = match leaving.ends.len() {
+            0 => "no application key: none of theirs is active".to_owned(),
+            1 => "their 1 application key, for good:".to_owned(),
+            count => format!("their {count} application keys, for good:"),
+        };
+        writeln!(out, "- {keys}")?;
+    }
+    if !leaving.ends.is_empty() {
         show_keys::keys(&leaving.ends, out)?;
     }
     writeln!(out)?;
     if leaving.stays.is_empty() {
-        return writeln!(out, "They made no API key or client token that is active.");
+        return writeln!(
+            out,
+            "What stays: nothing. They made no API key or client token that is active."
+        );
     }
     writeln!(
         out,
-        "They made these and may know them. They stay valid: rotate them."
+        "What stays: they made these and may know them. They stay valid: rotate them."
     )?;
     show_keys::made(&leaving.stays, out)
 }

@@ -290,6 +290,15 @@ async fn a_leaver_is_shown_first_and_off_boarded_when_that_is_wanted() {
         shown.out.contains(app) && shown.out.contains("Nothing was changed"),
         "{shown:#?}"
     );
+    for says in [
+        "What ends at once:",
+        "- every session",
+        "- every sign-in link",
+        "- their 1 application key, for good:",
+        "What stays:",
+    ] {
+        assert!(shown.out.contains(says), "{says}: {shown:#?}");
+    }
     assert_eq!(
         program.json(&["apps", "show", app]).await["status"],
         "active"

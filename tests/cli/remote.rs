@@ -109,7 +109,8 @@ async fn the_pair_comes_from_variables_or_files_and_never_from_arguments() {
     ours_first.run(&list).await.good();
     let none = Program::default().run(&list).await.exits(64);
     assert!(
-        none.err.contains("KEYGATE_API_KEY or DD_API_KEY or"),
+        none.err
+            .contains("KEYGATE_API_KEY or DD_API_KEY, or KEYGATE_API_KEY_FILE or DD_API_KEY_FILE"),
         "{none:#?}"
     );
     let half = Program::default()

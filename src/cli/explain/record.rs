@@ -153,7 +153,9 @@ fn told(seen: &Seen) -> Vec<String> {
     let key = match (&seen.key_id, &seen.key_name) {
         (Some(id), Some(name)) => format!("the key \"{name}\" {id}"),
         (Some(id), None) => format!("the key {id}"),
-        (None, _) => "no key that is known".to_owned(),
+        (None, _) if seen.reason.as_deref() == Some(Reason::NoKey.as_str()) => "no key".to_owned(),
+        (None, _) if seen.decision == "none" => "no key that was looked at".to_owned(),
+        (None, _) => "a key that is not known".to_owned(),
     };
     let pair = seen
         .application_key_id
@@ -271,7 +273,7 @@ fn table(recorded: &Recorded, out: &mut impl Write) -> io::Result<()> {
         out,
         "\n{}\n",
         plain(
-            "Its like now, by the ids of its keys (a record has no query and no headers, such as a page's origin):"
+            "The same request now, by the ids of its keys (a record has no query and no headers, such as a page's origin):"
         )
     )?;
     show_explain::explanation(now, out)
