@@ -317,7 +317,13 @@ async fn what_is_another_orgs_is_not_there() {
     // Nodes are for the orgs that the configuration names.
     assert!(admin.page("/fleet").await.contains("single server"));
     let mut foreign = Person::of(&gateway, &other.user).await;
-    assert_eq!(foreign.get("/fleet").await.status, 403);
+    let hidden = foreign.get("/fleet").await;
+    assert_eq!(hidden.status, 403);
+    assert!(
+        hidden.text.contains("control.operator_orgs"),
+        "{}",
+        hidden.text
+    );
     assert!(!foreign.page("/users").await.contains("href=\"/fleet\""));
 }
 

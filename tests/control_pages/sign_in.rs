@@ -37,6 +37,12 @@ async fn a_link_sets_a_password_which_signs_in_and_out() {
     let page = browser.get("/sign-in?signed_out=1").await;
     assert!(page.text.contains("You are signed out."));
 
+    // A form that is sent after that was not taken, and it is said.
+    let page = browser.post("/api-keys/new", &[("csrf", &csrf)]).await;
+    assert_eq!(page.leads_to(), "/sign-in?ended=1");
+    let page = browser.get("/sign-in?ended=1").await;
+    assert!(page.text.contains("Your session ended: nothing was saved."));
+
     let page = sign_in_to(&mut browser, HANDLE, PASSWORD, "", "/account").await;
     assert_eq!(page.leads_to(), "/account");
     assert!(is_in(&mut browser).await);

@@ -39,6 +39,7 @@ fn refusals(row: &Row, cell: &str, who: &Person, door: Door) -> Vec<Refusal> {
         "scopes_widen" => return vec![Refusal::ScopesWiden],
         "owner_only" => return vec![Refusal::OwnerOnly],
         "operator_only" => return vec![Refusal::OperatorOnly],
+        "nodes_hidden" => return vec![Refusal::NodesHidden],
         other => panic!("line {}: {other}", row.line),
     };
     takes.retain(|one| !is_met(one));

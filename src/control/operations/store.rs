@@ -6,6 +6,7 @@ use crate::control::{
 };
 use crate::keys::Revision;
 use crate::keys::audit::Action;
+use crate::keys::rules::Refusal;
 use crate::keys::secret::RootKey;
 use crate::store::StoreError;
 
@@ -84,7 +85,7 @@ impl Performing<'_> {
         let org = self.store.org(org)?;
         let sees = org.is_some_and(|org| self.service.pages.sees_fleet(&org.name));
         if !sees {
-            self.standing.need_operator()?;
+            return Err(Refusal::NodesHidden.into());
         }
         self.need(crate::keys::permissions::Permission::AuditLogsRead)
     }

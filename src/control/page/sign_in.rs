@@ -33,6 +33,7 @@ struct SignInPage<'p> {
     w: &'static Words,
     error: Option<String>,
     says_signed_out: bool,
+    says_ended: bool,
     handle: &'p str,
     org: &'p str,
     next: &'p str,
@@ -101,6 +102,7 @@ pub(super) fn with_retry(mut response: Response, error: &ServiceError) -> Respon
 struct Wanted {
     next: String,
     signed_out: Option<String>,
+    ended: Option<String>,
 }
 
 async fn show_sign_in(
@@ -118,6 +120,7 @@ async fn show_sign_in(
         w: words(stranger.language),
         error: None,
         says_signed_out: wanted.signed_out.is_some(),
+        says_ended: wanted.ended.is_some(),
         handle: "",
         org: "",
         next: way_back(&wanted.next),
@@ -158,6 +161,7 @@ async fn sign_in(
         w: words(stranger.language),
         error: Some(trouble::sentence(&error, stranger.language)),
         says_signed_out: false,
+        says_ended: false,
         handle: &form.handle,
         org: &form.org,
         next: way_back(&form.next),

@@ -31,6 +31,9 @@ const CSRF_OF_COOKIE: &[u8] = b"keygate form of a stranger";
 /// Where those go who are not signed in.
 pub(super) const SIGN_IN: &str = "/sign-in";
 
+/// The same, when they have sent a form.
+const SESSION_ENDED: &str = "/sign-in?ended=1";
+
 fn csrf_of(purpose: &[u8], secret: &str) -> String {
     let digest = Sha256::new()
         .chain_update(purpose)
@@ -222,6 +225,10 @@ impl FromRequestParts<Arc<Desk>> for MaybeVisitor {
 /// Leads to signing in, and from there back to the page that was wanted.
 fn sign_in_first(method: &Method, uri: &Uri) -> Response {
     let wanted = here(method, uri);
+    if *method == Method::POST {
+        // A form is not sent again by itself, and nobody is to take what they filled in for saved.
+        return super::shell::go(SESSION_ENDED);
+    }
     if *method != Method::GET || wanted == "/" {
         return super::shell::go(SIGN_IN);
     }

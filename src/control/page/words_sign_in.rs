@@ -20,6 +20,7 @@ words! {
     link_over = "This link no longer works", "Ce lien ne fonctionne plus";
     to_sign_in = "To the sign-in page", "Vers la page de connexion";
     signed_out = "You are signed out.", "Vous êtes déconnecté.";
+    ended = "Your session ended: nothing was saved. Sign in and send it again.", "Votre session a pris fin : rien n'a été enregistré. Connectez-vous et renvoyez le formulaire.";
     account = "Account", "Compte";
     name = "Name", "Nom";
     email = "E-mail", "E-mail";

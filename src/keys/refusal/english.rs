@@ -70,6 +70,9 @@ impl fmt::Display for Refusal {
                  service account",
             ),
             Self::OperatorOnly => f.write_str("this can only be done at the machine itself: run the command on the server"),
+            Self::NodesHidden => f.write_str(
+                "only admins of the orgs named in control.operator_orgs see the nodes: ask whoever runs keygate",
+            ),
             Self::ScopeMalformed => f.write_str(
                 "a scope is the name of a permission, as in api_keys_read: lower-case letters, digits and _ only",
             ),

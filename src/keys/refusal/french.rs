@@ -85,6 +85,11 @@ pub(super) fn sentence(refusal: &Refusal) -> String {
             Refusal::OperatorOnly => {
                 "cela ne peut se faire que sur la machine elle-même : lancez la commande sur le serveur".to_owned()
             }
+            Refusal::NodesHidden => {
+                "seuls les administrateurs des organisations nommées dans control.operator_orgs voient les nœuds : adressez-vous à \
+                 l'exploitant de keygate"
+                    .to_owned()
+            }
             Refusal::ScopeMalformed => {
                 "une portée est le nom d'une permission, comme api_keys_read : minuscules, chiffres et _ seulement".to_owned()
             }

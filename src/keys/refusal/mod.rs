@@ -132,6 +132,8 @@ pub enum Refusal {
     OwnerOnly,
     /// Only somebody at the machine may.
     OperatorOnly,
+    /// The nodes of the fleet, to an org that the configuration does not name.
+    NodesHidden,
     /// A scope that is no name of a permission.
     ScopeMalformed,
     /// More scopes than a key can have.
@@ -242,6 +244,7 @@ impl Refusal {
             Self::ScopesWiden => "scopes_widen",
             Self::OwnerOnly => "owner_only",
             Self::OperatorOnly => "operator_only",
+            Self::NodesHidden => "nodes_hidden",
             Self::ScopeMalformed => "scope_malformed",
             Self::TooManyScopes => "too_many_scopes",
             Self::TooManyPlaces => "too_many_places",
@@ -285,6 +288,7 @@ impl Refusal {
             | Self::ScopesWiden
             | Self::OwnerOnly
             | Self::OperatorOnly
+            | Self::NodesHidden
             | Self::ProviderFailed { .. }
             | Self::ProviderUserUnknown
             | Self::SignInFailed => Sort::NotAllowed,
@@ -350,6 +354,7 @@ mod tests {
             Refusal::LastAdmin,
             Refusal::OwnerOnly,
             Refusal::OperatorOnly,
+            Refusal::NodesHidden,
             Refusal::SignInFailed,
             Refusal::LinkSpent,
             Refusal::OnceReused,
