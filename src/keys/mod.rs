@@ -272,6 +272,13 @@ pub enum RecordKind {
     Key,
 }
 
+impl Key {
+    /// Whether it is refused now because its time is over.
+    pub fn has_expired(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|expiry| expiry <= now)
+    }
+}
+
 impl RecordKind {
     /// The byte that stands for it before an id.
     pub const fn byte(self) -> u8 {

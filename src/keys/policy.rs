@@ -439,7 +439,7 @@ fn living(
             unless(!ended, Reason::Revoked),
         )?;
     }
-    let over = key.expires_at.is_some_and(|expiry| expiry <= now);
+    let over = key.has_expired(now);
     ask(Rule::NotExpired, of, unless(!over, Reason::Expired))?;
     let enabled = table.org(&key.org).is_some_and(|org| !org.disabled);
     ask(Rule::OrgEnabled, of, unless(enabled, Reason::OrgDisabled))

@@ -5,7 +5,8 @@ use super::StoreError;
 use super::papers::PaperId;
 use crate::keys::keyring::Sealer;
 use crate::keys::{
-    Fingerprint, Key, KeyId, KeyKind, Org, OrgId, Partition, Record, Revision, User, UserId,
+    Fingerprint, Key, KeyId, KeyKind, Org, OrgId, Partition, Record, Revision, Timestamp, User,
+    UserId,
 };
 
 /// Within what a name is unique.
@@ -52,11 +53,14 @@ pub(super) trait Tables {
     fn holder(&mut self, space: NameSpace, name: &str) -> Result<Option<[u8; 16]>, StoreError>;
     /// How many names are held.
     fn names_len(&mut self, space: NameSpace) -> Result<usize, StoreError>;
-    /// Whether more keys than so many are active where this one's name is unique, by the records themselves.
-    fn has_more_active(&mut self, key: &Key, than: usize) -> Result<bool, StoreError> {
-        // Each active key holds a name, and only they do.
-        Ok(self.names_len(NameSpace::of(key))? > than)
-    }
+    /// Whether at least so many other keys are active where this one's name is unique, by the records themselves. With a time,
+    /// only those count that have not expired by then.
+    fn has_others(
+        &mut self,
+        key: &Key,
+        fewest: usize,
+        unexpired_at: Option<Timestamp>,
+    ) -> Result<bool, StoreError>;
     /// Whether a key, of any org, has this fingerprint.
     fn has_fingerprint(&mut self, fingerprint: &Fingerprint) -> Result<bool, StoreError>;
     /// Gives the name to what has this id.

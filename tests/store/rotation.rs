@@ -13,6 +13,7 @@ use super::{
 };
 
 in_every_home! {
+    an_expired_key_is_none_of_those_that_an_org_keeps,
     a_successor_takes_over_the_name_and_what_the_old_key_may,
     without_an_overlap_the_old_key_is_revoked_at_once,
     a_rotation_keeps_the_rules_about_numbers_and_names,
@@ -173,6 +174,53 @@ fn an_overlap_never_lengthens_a_life(home: &dyn Home) {
     assert!(matches!(refused, Refusal::ExpiryPast), "{refused}");
     let refused = refusal(store.rotate_key(issued.key.id, overlap(i64::MAX), &by));
     assert_eq!(refused.code(), "parameter_malformed", "{refused}");
+}
+
+/// Waits until it is later than that.
+fn pass(until: Timestamp) {
+    while now() <= until {
+        std::thread::yield_now();
+    }
+}
+
+fn an_expired_key_is_none_of_those_that_an_org_keeps(home: &dyn Home) {
+    let store = home.open();
+    let by = By::operator();
+    let (org, first) = org(&*store);
+    let short = |text: &str| {
+        let mut new = api_key(org.id, text);
+        let soon = Timestamp(now().0 + 300);
+        new.expires_at = Some(soon);
+        (store.create_key(new, &by).unwrap().value.key, soon)
+    };
+    let (expired, _) = short("short");
+    let (other, soon) = short("short, too");
+    pass(soon);
+    // Two keys beside it are active, and neither is in force.
+    let refused = refusal(store.revoke_key(first.key.id, &by));
+    assert!(matches!(refused, Refusal::TooFew { .. }), "{refused}");
+    assert_eq!(again(&*store, &first.key), first.key);
+    // A key that has expired can be revoked: that takes nothing away.
+    store.revoke_key(expired.id, &by).unwrap();
+    // An expiry can be set on the only one that has none, and it can be rotated.
+    let ends = Timestamp(now().0 + 300);
+    let change = KeyChange {
+        expires_at: Some(Some(ends)),
+        ..KeyChange::default()
+    };
+    store.update_key(first.key.id, change, &by).unwrap();
+    pass(ends);
+    store.revoke_key(other.id, &by).unwrap();
+    let refused = refusal(store.revoke_key(first.key.id, &by));
+    assert!(matches!(refused, Refusal::TooFew { .. }), "{refused}");
+    let rotated = store.rotate_key(first.key.id, Rotation::default(), &by);
+    let (old, issued) = rotated.unwrap().value;
+    assert!(old.revoked.is_some());
+    let second = store.create_key(api_key(org.id, "second"), &by).unwrap();
+    store.revoke_key(issued.key.id, &by).unwrap();
+    let second = second.value.key.id;
+    let refused = refusal(store.revoke_key(second, &by));
+    assert!(matches!(refused, Refusal::TooFew { .. }), "{refused}");
 }
 
 fn an_imported_key_gets_a_successor_with_a_secret_of_ours(home: &dyn Home) {

@@ -9,7 +9,9 @@ use super::file::{
     NAMES, ORGS, PAPERS, USERS, all, load, revision_of,
 };
 use crate::keys::keyring::Sealer;
-use crate::keys::{Fingerprint, Key, KeyId, Org, OrgId, Partition, Record, Revision, User, UserId};
+use crate::keys::{
+    Fingerprint, Key, KeyId, Org, OrgId, Partition, Record, Revision, Timestamp, User, UserId,
+};
 use crate::store::StoreError;
 use crate::store::copy::partition_of;
 use crate::store::papers::PaperId;
@@ -184,6 +186,39 @@ impl Tables for FileTables<'_> {
 
     fn names_len(&mut self, space: NameSpace) -> Result<usize, StoreError> {
         Ok(self.names_under(&index(space, ""))?.len())
+    }
+
+    fn has_others(
+        &mut self,
+        key: &Key,
+        fewest: usize,
+        unexpired_at: Option<Timestamp>,
+    ) -> Result<bool, StoreError> {
+        let space = NameSpace::of(key);
+        let mut others = 0;
+        for id in self.keys_of(key.org)? {
+            let other = match self.key(id) {
+                // A key that cannot be read is in force nowhere.
+                Err(StoreError::Damaged { .. }) | Ok(None) => continue,
+                Ok(Some(other)) => other,
+                Err(error) => return Err(error),
+            };
+            if other.id == key.id || NameSpace::of(&other) != space || other.revoked.is_some() {
+                continue;
+            }
+            if let Some(owner) = other.owner
+                && self.user(owner)?.is_some_and(|it| it.has_revoked(&other))
+            {
+                continue;
+            }
+            if !unexpired_at.is_some_and(|at| other.has_expired(at)) {
+                others += 1;
+            }
+            if others >= fewest {
+                return Ok(true);
+            }
+        }
+        Ok(others >= fewest)
     }
 
     fn has_fingerprint(&mut self, fingerprint: &Fingerprint) -> Result<bool, StoreError> {

@@ -20,6 +20,9 @@ use crate::store::tables::NameSpace;
 /// How many records are looked at together.
 const AT_ONCE: usize = 500;
 
+/// How many holders of names are looked at: more than there may be of keys of which some must be left.
+const NAMED_MAX: usize = 1_000;
+
 /// As much as an index holds for a record, and then it is not ours.
 const HOLDER_BYTES: usize = 16;
 const CLAIM_BYTES: usize = 24;
@@ -110,6 +113,27 @@ impl RedisStore {
             unseal(&self.sealer, *kind, *id, sealed).ok()
         });
         Ok(read.collect())
+    }
+
+    /// The keys of an org that hold a name in this space, as far as names and keys can be read. Of names that somebody else
+    /// wrote there, only so many are looked at.
+    pub(super) fn keys_named(&self, org: OrgId, space: NameSpace) -> Result<Vec<Key>, StoreError> {
+        let partition = org.partition();
+        let mut ids = BTreeSet::new();
+        let names = self.layout().names(partition, space);
+        let scanned = scan(&self.servers, partition, &names, &mut |_, id| {
+            if ids.len() < NAMED_MAX
+                && let Ok(id) = <[u8; 16]>::try_from(id)
+            {
+                ids.insert(id);
+            }
+        });
+        match scanned {
+            Ok(()) | Err(StoreError::Damaged { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let ids: Vec<_> = ids.into_iter().map(|id| (RecordKind::Key, id)).collect();
+        Ok(keys_of(self.readable_of(partition, &ids)?, org).collect())
     }
 
     /// The keys that are listed as an org's, as far as list and keys can be read.

@@ -13,7 +13,8 @@ use super::revisions::{AHEAD_MAX_US, Footing};
 use super::scripts::Arguments;
 use crate::keys::keyring::Sealer;
 use crate::keys::{
-    Fingerprint, Key, KeyId, Org, OrgId, Partition, Record, RecordKind, Revision, User, UserId,
+    Fingerprint, Key, KeyId, Org, OrgId, Partition, Record, RecordKind, Revision, Timestamp, User,
+    UserId,
 };
 use crate::store::StoreError;
 use crate::store::log::LogSource as _;
@@ -246,10 +247,15 @@ impl<'s> Transaction<'s> {
         Ok(found)
     }
 
-    /// How many of these are active and named where this key is, it included.
-    fn active_beside(&mut self, key: &Key, found: Vec<Key>) -> Result<usize, StoreError> {
+    /// How many of these are active and named where this key is, beside it; with a time, and have not expired by then.
+    fn active_beside(
+        &mut self,
+        key: &Key,
+        unexpired_at: Option<Timestamp>,
+        found: Vec<Key>,
+    ) -> Result<usize, StoreError> {
         let space = NameSpace::of(key);
-        let mut active = 1;
+        let mut active = 0;
         for other in found {
             if other.id == key.id || NameSpace::of(&other) != space || other.revoked.is_some() {
                 continue;
@@ -259,7 +265,9 @@ impl<'s> Transaction<'s> {
             {
                 continue;
             }
-            active += 1;
+            if !unexpired_at.is_some_and(|at| other.has_expired(at)) {
+                active += 1;
+            }
             if self.holder(space, &other.name)?.is_none() {
                 self.take_name(space, &other.name, other.id.bytes())?;
             }
@@ -371,14 +379,25 @@ impl Tables for Transaction<'_> {
     }
 
     /// Also gives back the names that were lost.
-    fn has_more_active(&mut self, key: &Key, than: usize) -> Result<bool, StoreError> {
-        let listed = self.store.keys_listed(key.org)?;
-        if self.active_beside(key, listed)? > than {
-            return Ok(true);
+    fn has_others(
+        &mut self,
+        key: &Key,
+        fewest: usize,
+        unexpired_at: Option<Timestamp>,
+    ) -> Result<bool, StoreError> {
+        let store = self.store;
+        // Each active key holds a name. But names may be lost, and the list may be, too.
+        let found: [&dyn Fn() -> Result<Vec<Key>, StoreError>; 3] = [
+            &|| store.keys_named(key.org, NameSpace::of(key)),
+            &|| store.keys_listed(key.org),
+            &|| store.keys_found(key.org),
+        ];
+        for found in found {
+            if self.active_beside(key, unexpired_at, found()?)? >= fewest {
+                return Ok(true);
+            }
         }
-        // The list may be lost, too.
-        let found = self.store.keys_found(key.org)?;
-        Ok(self.active_beside(key, found)? > than)
+        Ok(false)
     }
 
     fn has_fingerprint(&mut self, fingerprint: &Fingerprint) -> Result<bool, StoreError> {

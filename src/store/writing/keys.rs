@@ -288,11 +288,12 @@ impl<T: Tables> Writing<'_, T> {
     pub(in crate::store) fn revoke_key(&mut self, id: KeyId) -> Result<Key, StoreError> {
         let key = self.active_key(id)?;
         let fewest = self.limits.fewest(key.kind);
-        // Each active key holds a name, and only they do. But names that got lost must not keep a key in force.
-        let space = NameSpace::of(&key);
+        // What is left must be in force: an expired key is not. To revoke one takes none of those away, and makes room.
+        let unexpired_at = Some(self.now).filter(|now| !key.has_expired(*now));
         if fewest > 0
-            && self.tables.names_len(space)? <= fewest as usize
-            && !self.tables.has_more_active(&key, fewest as usize)?
+            && !self
+                .tables
+                .has_others(&key, fewest as usize, unexpired_at)?
         {
             return Err(Refusal::TooFew {
                 kind: key.kind,
@@ -300,7 +301,7 @@ impl<T: Tables> Writing<'_, T> {
             }
             .into());
         }
-        self.tables.free_name(space, &key.name)?;
+        self.tables.free_name(NameSpace::of(&key), &key.name)?;
         let mut revoked = key.clone();
         revoked.revoked = Some(self.deed());
         self.change_key(&key, revoked, Action::KeyRevoked)
