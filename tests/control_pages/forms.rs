@@ -171,7 +171,7 @@ async fn language_and_colours_are_chosen_without_a_script() {
             && page.text.contains("Se connecter")
     );
     let page = sign_in(&mut browser, HANDLE, "x").await;
-    assert!(page.text.contains("Identifiant ou mot de passe inconnu"));
+    assert!(page.text.contains("Identifiant ou mot de passe incorrect"));
     let wanted = [
         ("language", "en"),
         ("theme", "dark"),
