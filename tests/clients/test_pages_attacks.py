@@ -162,7 +162,7 @@ class AttackCase(TestCase):
         eve.open("/sign-in")
         eve.fill("Login name", HOSTILE)
         eve.fill("Password", "wrong wrong wrong")
-        eve.fill("Organization", HOSTILE)
+        eve.fill("Org", HOSTILE)
         eve.press("Sign in")
         self.is_clean(eve)
         self.assertEqual(eve.value("//input[@name='handle']"), HOSTILE)

@@ -421,7 +421,7 @@ async fn keys_are_found_sorted_and_paged() {
     let none = ann
         .get(&format!("{list}?q=%3Cscript%3Ealert(1)%3C%2Fscript%3E"))
         .await;
-    assert!(none.text.contains("No key is like that") && !none.text.contains("<script>alert"));
+    assert!(none.text.contains("No token is like that") && !none.text.contains("<script>alert"));
     for odd in [
         "?page=0",
         "?page=99999999999999999999",

@@ -19,6 +19,7 @@ mod forms;
 mod harness;
 mod house;
 mod key_changes;
+mod key_expiry;
 mod key_pages;
 mod oidc;
 mod people_pages;

@@ -130,7 +130,8 @@ impl Entered {
         if self.name.trim() != now.name {
             changes.name = Some(self.name.clone());
         }
-        if self.expires != *self.expires_was.as_ref().unwrap_or(&now.expires) {
+        let was_touched = self.expires_was.as_ref() != Some(&self.expires);
+        if was_touched && self.expires != now.expires {
             changes.expires_at = self.expires_at()?;
             changes.never_expires = changes.expires_at.is_none();
         }

@@ -24,7 +24,7 @@ words! {
     navigation = "Main", "Principale";
     integrations = "Integrations", "Intégrations";
     apis = "APIs", "API";
-    organization = "Organization", "Organisation";
+    organization = "Org", "Organisation";
     more = "More", "Autres";
     api_keys = "API keys", "Clés d'API";
     application_keys = "Application keys", "Clés d'application";

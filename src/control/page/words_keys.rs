@@ -19,8 +19,6 @@ words! {
     sort_oldest = "Oldest first", "Les plus anciennes d'abord";
     sort_used = "Last used first", "Les dernières utilisées d'abord";
     sort_unused = "Longest unused first", "Les plus longtemps inutilisées d'abord";
-    none_found = "No key is like that.", "Aucune clé ne correspond.";
-    show_every = "Show all keys", "Afficher toutes les clés";
     pages = "Pages of the list", "Pages de la liste";
     previous = "Previous page", "Page précédente";
     next = "Next page", "Page suivante";
@@ -61,9 +59,8 @@ words! {
     not_done = "This was not done", "Cela n'a pas été fait";
     nothing_lost = "What you entered is still here.", "Votre saisie est conservée.";
     expires_label = "Last day (optional)", "Dernier jour (facultatif)";
-    expires_hint = "The key is refused from the end of this day on, in UTC. Leave it empty for a key that does not expire.", "La clé est refusée à partir de la fin de ce jour, en UTC. Laissez vide pour une clé sans expiration.";
-    expires_exactly = "This key expires at", "Cette clé expire le";
-    expires_kept = ": the time stays as it is unless you choose another day.", " : l'heure reste la même si vous ne choisissez pas un autre jour.";
+    expires_exactly = "At present:", "Actuellement :";
+    expires_kept = "; the time stays unless you choose another day.", " ; l'heure reste la même si vous ne choisissez pas un autre jour.";
     addresses_label = "Allowed addresses (optional)", "Adresses autorisées (facultatif)";
     addresses_hint = "One address or network to a line, such as 192.0.2.7 or 10.0.0.0/8. From any other address the key is refused. Empty is any address.", "Une adresse ou un réseau par ligne, comme 192.0.2.7 ou 10.0.0.0/8. Depuis toute autre adresse, la clé est refusée. Vide : toutes les adresses.";
     origins_label = "Allowed origins (optional)", "Origines autorisées (facultatif)";
@@ -80,7 +77,6 @@ words! {
 
     // The secret.
     secret = "Secret", "Secret";
-    copy_now = "Copy it now: it is never shown again. keygate does not keep it. If it is lost, create another key.", "Copiez-le maintenant : il ne sera plus jamais affiché. keygate ne le conserve pas. S'il est perdu, créez une autre clé.";
     examples = "Ready to paste", "Prêt à coller";
     examples_hint = "If your senders reach keygate by another address, put that in its place.", "Si vos émetteurs joignent keygate à une autre adresse, mettez-la à la place.";
     example_agent = "Agent, in datadog.yaml", "Agent, dans datadog.yaml";
@@ -112,20 +108,17 @@ words! {
     who = "Who", "Qui";
     what = "What", "Quoi";
     details = "Before and after", "Avant et après";
-    may_not_change = "Your role may look at this key and not change it.", "Votre rôle permet de voir cette clé, pas de la modifier.";
     rotate = "Rotate", "Renouveler";
     revoke = "Revoke", "Révoquer";
     shadow = "Shadow-revoke", "Révoquer à blanc";
     unshadow = "Take the shadow revocation back", "Annuler la révocation à blanc";
 
     // Revoking.
-    revoke_for_good = "Revoking is for good. The key is refused on every node as soon as each has heard of it, and cannot be revived.", "La révocation est définitive. La clé est refusée sur chaque nœud dès qu'il en a connaissance, et ne peut pas être rétablie.";
     who_still_uses = "Who still uses it", "Qui l'utilise encore";
     what_breaks = "What stops working", "Ce qui cessera de fonctionner";
     not_sure = "Not sure who still uses it?", "Vous ne savez pas qui l'utilise encore ?";
     not_sure_hint = "Shadow-revoke it first: requests still pass, and are marked and counted as those that would be refused. Or rotate it, with an overlap in which both keys work.", "Révoquez-la d'abord à blanc : les requêtes passent encore, marquées et comptées comme celles qui seraient refusées. Ou renouvelez-la, avec une période où les deux clés fonctionnent.";
     last_key = "This is the last API key of the org, and an org keeps at least one. Create another one first, or rotate this one.", "C'est la dernière clé d'API de l'organisation, qui en garde au moins une. Créez-en d'abord une autre, ou renouvelez celle-ci.";
-    already_revoked = "This key is revoked already: nothing of it can be changed.", "Cette clé est déjà révoquée : plus rien ne peut y être modifié.";
     never_used_hint = "As far as is known it was never used.", "Autant qu'on sache, elle n'a jamais servi.";
     still_used = "It was used within the last 24 hours: somebody will notice.", "Elle a servi au cours des dernières 24 heures : quelqu'un s'en apercevra.";
     receipt = "Receipt", "Accusé";

@@ -26,6 +26,20 @@ pub(super) struct KindWords {
     pub(super) shadow_title: &'static str,
     /// After it was made.
     pub(super) created: &'static str,
+    /// Nothing is what was searched for.
+    pub(super) none_found: &'static str,
+    /// The link to all of them.
+    pub(super) show_every: &'static str,
+    /// What its last day means.
+    pub(super) expires_hint: &'static str,
+    /// Beside the secret.
+    pub(super) copy_now: &'static str,
+    /// What revoking is.
+    pub(super) revoke_for_good: &'static str,
+    /// It is revoked.
+    pub(super) already_revoked: &'static str,
+    /// To whoever may only look.
+    pub(super) may_not_change: &'static str,
 }
 
 const API_KEY: KindWords = KindWords {
@@ -41,6 +55,13 @@ const API_KEY: KindWords = KindWords {
     rotate_title: "Rotate API key",
     shadow_title: "Shadow-revoke API key",
     created: "API key created",
+    none_found: "No key is like that.",
+    show_every: "Show all keys",
+    expires_hint: "The key is refused from the end of this day on, in UTC. Leave it empty for a key that does not expire.",
+    copy_now: "Copy it now: it is never shown again. keygate does not keep it. If it is lost, create another key.",
+    revoke_for_good: "Revoking is for good. The key is refused on every node as soon as each has heard of it, and cannot be revived.",
+    already_revoked: "This key is revoked already: nothing of it can be changed.",
+    may_not_change: "Your role may look at this key and not change it.",
 };
 
 const API_KEY_FR: KindWords = KindWords {
@@ -56,6 +77,13 @@ const API_KEY_FR: KindWords = KindWords {
     rotate_title: "Renouveler la clé d'API",
     shadow_title: "Révoquer à blanc la clé d'API",
     created: "Clé d'API créée",
+    none_found: "Aucune clé ne correspond.",
+    show_every: "Afficher toutes les clés",
+    expires_hint: "La clé est refusée à partir de la fin de ce jour, en UTC. Laissez vide pour une clé sans expiration.",
+    copy_now: "Copiez-le maintenant : il ne sera plus jamais affiché. keygate ne le conserve pas. S'il est perdu, créez une autre clé.",
+    revoke_for_good: "La révocation est définitive. La clé est refusée sur chaque nœud dès qu'il en a connaissance, et ne peut pas être rétablie.",
+    already_revoked: "Cette clé est déjà révoquée : plus rien ne peut y être modifié.",
+    may_not_change: "Votre rôle permet de voir cette clé, pas de la modifier.",
 };
 
 const APPLICATION_KEY: KindWords = KindWords {
@@ -71,6 +99,13 @@ const APPLICATION_KEY: KindWords = KindWords {
     rotate_title: "Rotate application key",
     shadow_title: "Shadow-revoke application key",
     created: "Application key created",
+    none_found: "No key is like that.",
+    show_every: "Show all keys",
+    expires_hint: "The key is refused from the end of this day on, in UTC. Leave it empty for a key that does not expire.",
+    copy_now: "Copy it now: it is never shown again. keygate does not keep it. If it is lost, create another key.",
+    revoke_for_good: "Revoking is for good. The key is refused on every node as soon as each has heard of it, and cannot be revived.",
+    already_revoked: "This key is revoked already: nothing of it can be changed.",
+    may_not_change: "Your role may look at this key and not change it.",
 };
 
 const APPLICATION_KEY_FR: KindWords = KindWords {
@@ -86,6 +121,13 @@ const APPLICATION_KEY_FR: KindWords = KindWords {
     rotate_title: "Renouveler la clé d'application",
     shadow_title: "Révoquer à blanc la clé d'application",
     created: "Clé d'application créée",
+    none_found: "Aucune clé ne correspond.",
+    show_every: "Afficher toutes les clés",
+    expires_hint: "La clé est refusée à partir de la fin de ce jour, en UTC. Laissez vide pour une clé sans expiration.",
+    copy_now: "Copiez-le maintenant : il ne sera plus jamais affiché. keygate ne le conserve pas. S'il est perdu, créez une autre clé.",
+    revoke_for_good: "La révocation est définitive. La clé est refusée sur chaque nœud dès qu'il en a connaissance, et ne peut pas être rétablie.",
+    already_revoked: "Cette clé est déjà révoquée : plus rien ne peut y être modifié.",
+    may_not_change: "Votre rôle permet de voir cette clé, pas de la modifier.",
 };
 
 const CLIENT_TOKEN: KindWords = KindWords {
@@ -101,6 +143,13 @@ const CLIENT_TOKEN: KindWords = KindWords {
     rotate_title: "Rotate client token",
     shadow_title: "Shadow-revoke client token",
     created: "Client token created",
+    none_found: "No token is like that.",
+    show_every: "Show all tokens",
+    expires_hint: "The token is refused from the end of this day on, in UTC. Leave it empty for a token that does not expire.",
+    copy_now: "Copy it now: it is never shown again. keygate does not keep it. If it is lost, create another token.",
+    revoke_for_good: "Revoking is for good. The token is refused on every node as soon as each has heard of it, and cannot be revived.",
+    already_revoked: "This token is revoked already: nothing of it can be changed.",
+    may_not_change: "Your role may look at this token and not change it.",
 };
 
 const CLIENT_TOKEN_FR: KindWords = KindWords {
@@ -116,6 +165,13 @@ const CLIENT_TOKEN_FR: KindWords = KindWords {
     rotate_title: "Renouveler le jeton client",
     shadow_title: "Révoquer à blanc le jeton client",
     created: "Jeton client créé",
+    none_found: "Aucun jeton ne correspond.",
+    show_every: "Afficher tous les jetons",
+    expires_hint: "Le jeton est refusé à partir de la fin de ce jour, en UTC. Laissez vide pour un jeton sans expiration.",
+    copy_now: "Copiez-le maintenant : il ne sera plus jamais affiché. keygate ne le conserve pas. S'il est perdu, créez un autre jeton.",
+    revoke_for_good: "La révocation est définitive. Le jeton est refusé sur chaque nœud dès qu'il en a connaissance, et ne peut pas être rétabli.",
+    already_revoked: "Ce jeton est déjà révoqué : plus rien ne peut y être modifié.",
+    may_not_change: "Votre rôle permet de voir ce jeton, pas de le modifier.",
 };
 
 /// Of this kind, in this language.

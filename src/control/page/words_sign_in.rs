@@ -5,12 +5,12 @@ words! {
     handle = "Login name", "Identifiant";
     handle_hint = "Usually your e-mail address.", "En général votre adresse e-mail.";
     password = "Password", "Mot de passe";
-    org = "Organization", "Organisation";
+    org = "Org", "Organisation";
     org_hint = "Only needed when you have the same login name in more than one.", "Nécessaire seulement si vous avez le même identifiant dans plusieurs.";
     optional = "optional", "facultatif";
     or_provider = "or", "ou";
     with_provider = "Sign in with your identity provider", "Se connecter par votre fournisseur d'identité";
-    no_password = "No password yet, or forgotten it? Ask an admin of your organization for a one-time sign-in link.", "Pas encore de mot de passe, ou oublié ? Demandez un lien de connexion à usage unique à un administrateur de votre organisation.";
+    no_password = "No password yet, or forgotten it? Ask an admin of your org for a one-time sign-in link.", "Pas encore de mot de passe, ou oublié ? Demandez un lien de connexion à usage unique à un administrateur de votre organisation.";
     welcome = "Welcome", "Bienvenue";
     welcome_lead = "Choose a password. This link then no longer works, and you are signed in.", "Choisissez un mot de passe. Ensuite ce lien ne fonctionne plus et vous êtes connecté.";
     new_password = "New password", "Nouveau mot de passe";

@@ -87,7 +87,7 @@ impl fmt::Display for Refusal {
             Self::OldPasswordWrong => f.write_str("this is not your present password: type it again"),
             Self::PasswordsDiffer => f.write_str("the two passwords differ: type the same one twice"),
             Self::SignInFailed => f.write_str(
-                "wrong login name or password: check both, fill in the organization if you have the same login name in several, \
+                "wrong login name or password: check both, fill in the org if you have the same login name in several, \
                  or ask an admin for a sign-in link",
             ),
             Self::ProviderFailed { at } => write!(
