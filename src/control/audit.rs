@@ -16,6 +16,10 @@ const AT_ONCE: usize = 200;
 /// How many entries are looked at for one page, whatever of them is wanted.
 const LOOKED_AT_MAX: usize = 20_000;
 
+/// How far the clocks of nodes may be apart, in milliseconds: entries are in the order in which they were written, each with
+/// the time of the node that wrote it.
+const APART_MS: i64 = 24 * 3_600_000;
+
 /// The most entries of a page.
 const MOST: usize = 1_000;
 
@@ -78,6 +82,12 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
+    /// Whether nothing that is wanted was written before an entry of this time.
+    fn is_long_after(&self, at: Timestamp) -> bool {
+        self.since
+            .is_some_and(|since| at.0 < since.0.saturating_sub(APART_MS))
+    }
+
     fn takes(&self, entry: &AuditEntry) -> bool {
         self.org.is_none_or(|org| entry.org == Some(org))
             && self.action.is_none_or(|action| entry.action == action)
@@ -133,8 +143,10 @@ pub(super) fn page(
         };
         // What is no entry any more belongs to nobody; `audit verify` tells of it.
         let Ok(linked) = &entry.linked else { continue };
-        if wanted.since.is_some_and(|since| linked.entry.at < since) {
-            return Ok(page);
+        if wanted.is_long_after(linked.entry.at) {
+            log.is_over = true;
+            log.read.clear();
+            continue;
         }
         if wanted.takes(&linked.entry) {
             page.entries
@@ -232,5 +244,25 @@ fn view(
         object_name: entry.object.name.to_string(),
         changes: entry.changes.clone(),
         hash: hex(hash),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_whose_clock_is_behind_ends_no_list() {
+        const HOUR_MS: i64 = 3_600_000;
+        let since = Timestamp(100 * HOUR_MS);
+        let wanted = Wanted {
+            since: Some(since),
+            ..Wanted::default()
+        };
+        for (before, ends) in [(-1, false), (0, false), (1, false), (23, false), (25, true)] {
+            let at = Timestamp(since.0 - before * HOUR_MS);
+            assert_eq!(wanted.is_long_after(at), ends, "{before} hours before");
+        }
+        assert!(!Wanted::default().is_long_after(Timestamp(i64::MIN)));
     }
 }

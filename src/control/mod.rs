@@ -74,6 +74,8 @@ pub enum ServiceError {
     NotHeard,
     /// The change is stored, but the table of this process did not apply it: it is stopping.
     NotApplied,
+    /// The change is made, and the log that is to tell of it could not be written.
+    NotLogged(StoreError),
 }
 
 impl fmt::Display for ServiceError {
@@ -92,6 +94,10 @@ impl fmt::Display for ServiceError {
             Self::NotApplied => f.write_str(
                 "the change is stored, but the server stopped before it was in force there: it will be when it starts",
             ),
+            Self::NotLogged(error) => write!(
+                f,
+                "this is done, but the audit log does not tell of it, because that could not be written: {error}"
+            ),
         }
     }
 }
@@ -103,9 +109,12 @@ impl ServiceError {
     pub const fn refusal(&self) -> Option<&crate::keys::rules::Refusal> {
         match self {
             Self::Store(StoreError::Refused(refusal)) => Some(refusal),
-            Self::Store(_) | Self::NoFleet | Self::Unknown | Self::NotHeard | Self::NotApplied => {
-                None
-            }
+            Self::Store(_)
+            | Self::NoFleet
+            | Self::Unknown
+            | Self::NotHeard
+            | Self::NotApplied
+            | Self::NotLogged(_) => None,
         }
     }
 }

@@ -213,6 +213,8 @@ impl Request {
             | Self::AddRootKey { .. }
             | Self::RetireRootKey { .. } => true,
             Self::AndWait { request, .. } => request.is_of_the_machine(),
+            // Whether a secret is taken says whether it is one, of whichever org.
+            Self::CreateApiKey { secret, .. } => secret.is_some(),
             Self::ListOrgs
             | Self::ShowOrg { .. }
             | Self::CreateUser { .. }
@@ -224,7 +226,6 @@ impl Request {
             | Self::ShowOffboarding { .. }
             | Self::MakeLink { .. }
             | Self::ShowInvitation { .. }
-            | Self::CreateApiKey { .. }
             | Self::CreateApplicationKey { .. }
             | Self::CreateClientToken { .. }
             | Self::ListKeys { .. }

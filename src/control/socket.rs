@@ -146,9 +146,10 @@ async fn perform(
                     StatusCode::CONFLICT
                 }
                 ServiceError::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
-                ServiceError::NotApplied | ServiceError::NotHeard | ServiceError::Unknown => {
-                    StatusCode::SERVICE_UNAVAILABLE
-                }
+                ServiceError::NotApplied
+                | ServiceError::NotHeard
+                | ServiceError::Unknown
+                | ServiceError::NotLogged(_) => StatusCode::SERVICE_UNAVAILABLE,
             };
             failed(status, error.to_string())
         }

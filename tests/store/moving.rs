@@ -2,17 +2,20 @@
 //! was, nobody's password lost on the way, and no gap that goes unsaid.
 
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use keygate::config::{Config, SecretValue, StoreConfig};
+use keygate::control::{KeyService, Request, Restore, ServiceError};
 use keygate::keys::audit::{Action, By};
 use keygate::keys::rules::Limits;
 use keygate::keys::{KeyTable, Partition, User};
+use keygate::store::migrate::Copied;
 use keygate::store::papers::{AsOf, PaperId, Session, SignInBy};
-use keygate::store::{EmbeddedStore, FleetStore, StoreError, migrate};
+use keygate::store::{EmbeddedStore, FleetStore, Store, StoreError, migrate};
 use redis::Commands as _;
 
-use super::homes::{Home, InRedis, Kept, root_key};
+use super::homes::{Home, InRedis, Kept, RedisServer, root_key};
 use super::log::{count, is_sound};
 use super::people::now;
 use super::{admin, api_key, client_token, disabled, name};
@@ -315,4 +318,45 @@ fn a_revocation_that_only_a_node_knows_is_joined_and_logged() {
     let joined = joined.unwrap_or_else(|| panic!("{entries:?}"));
     assert_eq!(joined.object.id, key.id.0);
     assert_eq!(store.verify_log(&[]).unwrap().faults, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_done_and_cannot_be_logged_is_said_to_be_done() {
+    let server = RedisServer::start(&[]);
+    let home = InRedis {
+        config: super::homes::config(server.port, "keygate"),
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), &home);
+    home.connect();
+    let fleet = Arc::new(FleetStore::new(&config.store, Limits::default()).unwrap());
+    fleet.reach().unwrap();
+    let copied = Copied {
+        from: "a node".to_owned(),
+        to: "Redis".to_owned(),
+        identity: uuid::Uuid::nil(),
+        records: 1,
+        written: 1,
+        target_records: 1,
+        target_newer: 0,
+        digests: 0,
+        entries: 0,
+        papers: 0,
+        faults: Vec::new(),
+        more_faults: 0,
+    };
+    let server = Mutex::new(Some(server));
+    let service = KeyService::alone(Arc::new(Store::Redis(fleet))).restoring(Restore {
+        // The server goes once all is put back.
+        all: Arc::new(move || {
+            drop(server.lock().unwrap().take());
+            Ok(copied.clone())
+        }),
+        org: Arc::new(|_| Ok(())),
+    });
+    let error = service.operate(Request::RestoreStore).await.unwrap_err();
+    assert!(matches!(error, ServiceError::NotLogged(_)), "{error:?}");
+    let sentence = error.to_string();
+    let said = "this is done, but the audit log does not tell of it";
+    assert!(sentence.starts_with(said), "{sentence}");
 }

@@ -175,7 +175,9 @@ impl From<ServiceError> for Failure {
             ServiceError::Store(error) => return Self::of_store(error),
             ServiceError::NoFleet => StatusCode::BAD_REQUEST,
             ServiceError::Unknown => StatusCode::INTERNAL_SERVER_ERROR,
-            ServiceError::NotHeard | ServiceError::NotApplied => StatusCode::SERVICE_UNAVAILABLE,
+            ServiceError::NotHeard | ServiceError::NotApplied | ServiceError::NotLogged(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         };
         Self::new(status, error.to_string())
     }

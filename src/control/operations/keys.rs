@@ -95,6 +95,10 @@ impl Performing<'_> {
         secret: Option<SecretText>,
         labels: Labels,
     ) -> Result<Response, ServiceError> {
+        if secret.is_some() {
+            // Secrets are unique among all orgs: to others the answer would say whether one of another org has this one.
+            self.standing.need_operator()?;
+        }
         let org = self.org(org)?.id;
         self.may_touch(KeyKind::ApiKey, None, Touch::Make)?;
         let of = NewKeyOf::ApiKey {

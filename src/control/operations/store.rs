@@ -71,8 +71,10 @@ impl Performing<'_> {
         Ok(Response::RootKey(RootKeyView { check }))
     }
 
+    /// Logs what is done already: a failure is one of the log alone.
     fn log(&mut self, action: Action, note: &str) -> Result<(), ServiceError> {
-        let done = self.store.log_store(action, note, &self.caller.by)?;
+        let done = self.store.log_store(action, note, &self.caller.by);
+        let done = done.map_err(ServiceError::NotLogged)?;
         self.noted(done);
         Ok(())
     }

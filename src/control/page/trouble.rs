@@ -28,7 +28,8 @@ pub(super) fn status_of(error: &ServiceError) -> StatusCode {
         ServiceError::Store(StoreError::Unresolved { .. })
         | ServiceError::Unknown
         | ServiceError::NotHeard
-        | ServiceError::NotApplied => StatusCode::GATEWAY_TIMEOUT,
+        | ServiceError::NotApplied
+        | ServiceError::NotLogged(_) => StatusCode::GATEWAY_TIMEOUT,
         ServiceError::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
         ServiceError::NoFleet => StatusCode::NOT_FOUND,
     }
