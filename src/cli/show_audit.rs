@@ -45,6 +45,15 @@ pub(super) fn verified(findings: &LogFindings, out: &mut impl Write) -> io::Resu
     for fault in &findings.faults {
         writeln!(out, "{}", plain(fault))?;
     }
+    for head in findings.heads.iter().filter(|head| head.count > 0) {
+        writeln!(
+            out,
+            "head of partition {}: {} entries, {}",
+            head.partition,
+            head.count,
+            plain(&head.hash)
+        )?;
+    }
     let outcome = match findings.faults.len() {
         0 => "all good".to_owned(),
         1 => "1 fault".to_owned(),
