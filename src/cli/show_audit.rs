@@ -45,6 +45,15 @@ pub(super) fn verified(findings: &LogFindings, out: &mut impl Write) -> io::Resu
     for fault in &findings.faults {
         writeln!(out, "{}", plain(fault))?;
     }
+    for head in findings.heads.iter().filter(|head| head.count > 0) {
+        writeln!(
+            out,
+            "head of partition {}: {} entries, {}",
+            head.partition,
+            head.count,
+            plain(&head.hash)
+        )?;
+    }
     let faults = findings.faults.len() as u64 + findings.more_faults;
     let begins = !findings.beginnings.is_empty();
     let outcome = match faults {

@@ -90,6 +90,8 @@ pub enum StepName {
     Policy,
     /// What comes of it.
     Outcome,
+    /// What keygate's own API then decides by.
+    KeyManagement,
 }
 
 impl StepName {
@@ -103,6 +105,7 @@ impl StepName {
             Self::LookUp => "look-up",
             Self::Policy => "policy",
             Self::Outcome => "outcome",
+            Self::KeyManagement => "own API",
         }
     }
 }

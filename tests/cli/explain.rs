@@ -1,7 +1,7 @@
 //! `keygate explain`: what is said of requests, with a server and without one, and that no secret is in it. That it says what the
 //! gateway does is held for every row of `tests/gateway/policy.md`.
 
-use keygate::config::{RouteAccess, RouteConfig};
+use keygate::config::{RouteAccess, RouteConfig, Switch};
 use keygate::control::{KeyChanges, Request};
 use keygate::keys::{KeyKind, Timestamp};
 use serde_json::Value;
@@ -409,4 +409,63 @@ async fn a_record_is_explained_as_it_was_and_as_it_would_be_now() {
         none.err.contains("no record has this request id"),
         "{none:#?}"
     );
+}
+
+#[tokio::test]
+async fn of_the_key_management_it_says_what_keygates_own_api_decides_by() {
+    let gateway = Gateway::start_with(|config| {
+        config.control.listener = Switch::On;
+        config.control.address = "127.0.0.1:0".parse().unwrap();
+    })
+    .await;
+    let acme = gateway.org("acme").await;
+    let scoped = application_key(&acme.user, "reads", &["org_app_keys_read"]);
+    let scoped = gateway.key(scoped).await;
+    let program = Program::at(gateway.folder());
+    let own = |told: &Value| {
+        let steps = told["steps"].as_array().unwrap().clone();
+        let own = steps
+            .into_iter()
+            .find(|step| step["step"] == "key_management");
+        own.map(|step| step["text"].as_str().unwrap().to_owned())
+    };
+    let line = "https://host/api/v2/users";
+    for (app, says) in [
+        (&scoped, "only the scopes org_app_keys_read"),
+        (&acme.application_key, "no scopes"),
+    ] {
+        let (key, app) = (acme.api_key.id.to_string(), app.id.to_string());
+        let by_id = ["--key", &key, "--application-key", &app, line];
+        let told = explained(&program, &[], &by_id).await;
+        assert_eq!(told["decision"], "allowed");
+        let text = own(&told).unwrap_or_else(|| panic!("{told:#}"));
+        assert!(
+            text.contains(says) && text.contains("has the role "),
+            "{text}"
+        );
+        assert!(decisive(&told).is_empty(), "{told:#}");
+    }
+    let (key, app) = (
+        acme.api_key.id.to_string(),
+        acme.application_key.id.to_string(),
+    );
+    let elsewhere = ["--key", &key, "--application-key", &app, "/api/v2/series/x"];
+    assert_eq!(own(&explained(&program, &[], &elsewhere).await), None);
+
+    let headers = [
+        ("DD-API-KEY", secret(&acme.api_key)),
+        ("DD-APPLICATION-KEY", secret(&scoped)),
+        ("X-Request-ID", "trouble-4"),
+    ];
+    let reply = gateway
+        .send(request("GET /api/v2/users", &headers, b""))
+        .await;
+    assert_eq!(reply.status, 403);
+    gateway.record_of(&reply).await;
+    let piped = program.input(&gateway.lines().concat());
+    let told = piped
+        .json(&["explain", "--records", "-", "--record", "trouble-4"])
+        .await;
+    let then = told["then"].to_string();
+    assert!(then.contains("the API refused it"), "{told:#}");
 }

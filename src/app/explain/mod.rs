@@ -28,6 +28,7 @@ use crate::proxy::handle::{self, Onward};
 use crate::proxy::identity::{self, Identity, X_FORWARDED_FOR};
 use crate::proxy::record::{HIDDEN, decision_word, scrub_path};
 use crate::proxy::reply::{No, Refusal};
+pub use crate::proxy::route::KEY_MANAGEMENT;
 use crate::proxy::route::Route;
 use crate::proxy::target::{Ambiguity, Target};
 use crate::proxy::upstream::{OwnCredential, Upstreams};
@@ -352,12 +353,22 @@ impl Explainer {
             Some((name.to_string(), text))
         };
         let authority = String::from_utf8_lossy(upstream.authority.as_bytes()).into_owned();
-        told.yes(
+        let (said, whose) = match name {
+            KEY_MANAGEMENT => (Said::Note, "which decides next"),
+            _ => (Said::Yes, "whose answer the client gets"),
+        };
+        told.say(
             StepName::Outcome,
-            format!(
-                "forwarded to the upstream {name} at {authority}, whose answer the client gets"
-            ),
+            said,
+            format!("forwarded to the upstream {name} at {authority}, {whose}"),
         );
+        if name == KEY_MANAGEMENT
+            && let Presented::One(fingerprint) = extracted.credential.application_key
+        {
+            let table = self.shared.table.read();
+            let key = table.key(&fingerprint);
+            told.note(StepName::KeyManagement, words::key_management(key, &table));
+        }
         told.explanation.forwarded = Some(ExplainedForward {
             upstream: upstream.name.to_string(),
             authority,

@@ -177,6 +177,22 @@ pub(super) fn look_up(presented: Presented, of: Asked, table: &Reader<'_>) -> St
     }
 }
 
+/// By what the key management decides, after the proxy.
+pub(super) fn key_management(key: Option<&Key>, table: &Reader<'_>) -> String {
+    let owner = key.and_then(|key| table.user(&key.owner?));
+    let role = owner.map_or_else(
+        || "is not known".to_owned(),
+        |owner| format!("\"{}\" has the role {}", owner.name, owner.role.as_str()),
+    );
+    let scopes = match key.and_then(|key| key.scopes.as_deref()) {
+        Some(scopes) => format!("has only the scopes {}", listed(scopes)),
+        None => "has no scopes, which is all that the owner may".to_owned(),
+    };
+    format!(
+        "that upstream is keygate's own API: it then decides by the role of the application key's owner and the key's scopes. The owner {role}; the key {scopes}"
+    )
+}
+
 /// What a rule was asked about.
 pub(super) struct Facts<'a> {
     pub(super) access: &'a Access,

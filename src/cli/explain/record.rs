@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
+use crate::app::explain::KEY_MANAGEMENT;
 use crate::cli::connect::{At, Failed, Output, config, perform};
 use crate::cli::show::{self, fact, plain};
 use crate::cli::{EXIT_USAGE, complain, show_explain};
@@ -187,6 +188,15 @@ fn told(seen: &Seen) -> Vec<String> {
         ));
     }
     then.push(match (seen.status, &seen.upstream) {
+        (Some(status), Some(upstream)) if upstream == KEY_MANAGEMENT => {
+            let answered = format!("keygate's own API was asked, and answered {status}");
+            match status {
+                403 => format!(
+                    "{answered}: the proxy let the request pass, and the API refused it for the role of the application key's owner or the key's scopes"
+                ),
+                _ => answered,
+            }
+        }
         (Some(status), Some(upstream)) => {
             format!("the upstream {upstream} was asked, and the client was answered {status}")
         }

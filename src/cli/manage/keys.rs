@@ -3,7 +3,7 @@
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
-use super::{Wait, any_of, duration_ms, network, time};
+use super::{Wait, any_of, duration_ms, expiry, network};
 use crate::cli::connect::At;
 use crate::keys::Timestamp;
 
@@ -59,8 +59,8 @@ pub(super) struct NewApiKey {
     /// Its name, unique among the org's API keys
     #[arg(long)]
     pub(super) name: String,
-    /// Refuse it from this time on (RFC 3339)
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    /// Refuse it from this time on (RFC 3339), or from the end of this day on (2027-01-31, UTC)
+    #[arg(long, value_name = "TIME", value_parser = expiry)]
     pub(super) expires_at: Option<Timestamp>,
     /// Accept it from these client addresses only (may be given again)
     #[arg(long = "allow-address", value_name = "CIDR", value_parser = network)]
@@ -76,8 +76,8 @@ pub(super) struct Changed {
     /// Its name
     #[arg(long)]
     pub(super) name: Option<String>,
-    /// Refuse it from this time on (RFC 3339)
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    /// Refuse it from this time on (RFC 3339), or from the end of this day on (2027-01-31, UTC)
+    #[arg(long, value_name = "TIME", value_parser = expiry)]
     pub(super) expires_at: Option<Timestamp>,
     /// Never refuse it for its age
     #[arg(long, conflicts_with = "expires_at")]
@@ -128,8 +128,8 @@ pub(super) struct Rotated {
     /// What the successor is called [default: the old one's name]
     #[arg(long)]
     pub(super) name: Option<String>,
-    /// Refuse the successor from this time on (RFC 3339)
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    /// Refuse the successor from this time on (RFC 3339), or from the end of this day on (2027-01-31, UTC)
+    #[arg(long, value_name = "TIME", value_parser = expiry)]
     pub(super) expires_at: Option<Timestamp>,
     #[command(flatten)]
     pub(super) wait: Wait,
@@ -139,7 +139,7 @@ pub(super) struct Rotated {
 #[derive(Args)]
 pub(super) struct Shadowed {
     pub(super) id: String,
-    /// No longer
+    /// Take the shadow revocation back
     #[arg(long)]
     pub(super) end: bool,
 }
@@ -166,8 +166,8 @@ pub(super) enum AppsAction {
         /// What it may be used for (may be given again) [default: all that the owner may]
         #[arg(long = "scope", value_name = "SCOPE")]
         scopes: Vec<String>,
-        /// Refuse it from this time on (RFC 3339)
-        #[arg(long, value_name = "TIME", value_parser = time)]
+        /// Refuse it from this time on (RFC 3339), or from the end of this day on (2027-01-31, UTC)
+        #[arg(long, value_name = "TIME", value_parser = expiry)]
         expires_at: Option<Timestamp>,
     },
     /// List the application keys of an org or of a user
@@ -236,8 +236,8 @@ pub(super) enum TokensAction {
         /// Accept it from pages of these origins only (may be given again)
         #[arg(long = "allow-origin", value_name = "ORIGIN")]
         allowed_origins: Vec<String>,
-        /// Refuse it from this time on (RFC 3339)
-        #[arg(long, value_name = "TIME", value_parser = time)]
+        /// Refuse it from this time on (RFC 3339), or from the end of this day on (2027-01-31, UTC)
+        #[arg(long, value_name = "TIME", value_parser = expiry)]
         expires_at: Option<Timestamp>,
     },
     /// List the client tokens of an org

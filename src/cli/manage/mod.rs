@@ -337,6 +337,18 @@ pub(in crate::cli) fn time(text: &str) -> Result<Timestamp, String> {
         .map_err(|_| "a time is written as in 2030-12-31T23:59:59Z".to_owned())
 }
 
+/// When a key expires: a time, or the end of a day (UTC), as on the pages.
+fn expiry(text: &str) -> Result<Timestamp, String> {
+    let Ok(day) = text.parse::<jiff::civil::Date>() else {
+        return time(text);
+    };
+    // A time begins with a date, which is parsed for itself, too.
+    if text.contains(['T', 't', ' ', ':']) {
+        return time(text);
+    }
+    time(&format!("{day}T23:59:59Z"))
+}
+
 /// An update changes something.
 fn any_of(changes: &[&'static str]) -> ArgGroup {
     let changes: Vec<clap::Id> = changes.iter().map(|name| clap::Id::from(*name)).collect();

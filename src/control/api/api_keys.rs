@@ -128,6 +128,7 @@ struct NewApiKey {
     name: String,
     category: Option<String>,
     remote_config_read_enabled: Option<bool>,
+    /// A time, or a day (to its end, UTC).
     expires_at: Option<String>,
     #[serde(default)]
     #[schema(value_type = Vec<String>)]
@@ -140,7 +141,7 @@ struct ApiKeyChange {
     name: String,
     category: Option<String>,
     remote_config_read_enabled: Option<bool>,
-    /// `null` is never.
+    /// A time, or a day (to its end, UTC); `null` is never.
     #[serde(default, deserialize_with = "present")]
     expires_at: Option<Option<String>>,
     #[schema(value_type = Option<Vec<String>>)]

@@ -114,6 +114,7 @@ pub(super) struct NewApplicationKey {
     name: String,
     /// Empty or null is all that the owner may.
     scopes: Option<Vec<String>>,
+    /// A time, or a day (to its end, UTC).
     expires_at: Option<String>,
 }
 
@@ -124,7 +125,7 @@ pub(super) struct ApplicationKeyChange {
     /// Empty or null is all that the owner may.
     #[serde(default, deserialize_with = "present")]
     scopes: Option<Option<Vec<String>>>,
-    /// `null` is never.
+    /// A time, or a day (to its end, UTC); `null` is never.
     #[serde(default, deserialize_with = "present")]
     expires_at: Option<Option<String>>,
     /// Whether it is shadow-revoked.

@@ -7,7 +7,7 @@ use axum::extract::path::ErrorKind;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::{Method, StatusCode};
 use hkdf::Hkdf;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
@@ -30,6 +30,8 @@ const IDEMPOTENCY_KEY_MAX: usize = 255;
 const WHY_MAX: usize = 300;
 
 /// A body, and who sent it. Who sent it is found out first: strangers are not told what is wrong with their JSON.
+/// What the body calls itself is not asked, as curl calls it a form: who sends it is known by the keys in its headers, and by no
+/// cookie that a page elsewhere could have sent along.
 pub(super) struct Posted<T>(pub(super) Asker, pub(super) T);
 
 impl<T: DeserializeOwned> FromRequest<Arc<Desk>> for Posted<T> {
@@ -38,7 +40,6 @@ impl<T: DeserializeOwned> FromRequest<Arc<Desk>> for Posted<T> {
     async fn from_request(request: Request, desk: &Arc<Desk>) -> Result<Self, Failure> {
         let (mut parts, body) = request.into_parts();
         let mut asker = Asker::from_request_parts(&mut parts, desk).await?;
-        is_json(&parts.headers)?;
         let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
         let key = idempotency_key(&parts)?;
         let bytes = Bytes::from_request(Request::from_parts(parts, body), desk)
@@ -52,22 +53,6 @@ impl<T: DeserializeOwned> FromRequest<Arc<Desk>> for Posted<T> {
         });
         Ok(Self(asker, parsed))
     }
-}
-
-/// JSON in whatever name it goes by, also none.
-fn is_json(headers: &HeaderMap) -> Result<(), Failure> {
-    let Some(kind) = headers.get(header::CONTENT_TYPE) else {
-        return Ok(());
-    };
-    let kind = kind.to_str().unwrap_or_default().to_ascii_lowercase();
-    let kind = kind.split(';').next().unwrap_or_default().trim();
-    if kind.ends_with("/json") || kind.ends_with("+json") {
-        return Ok(());
-    }
-    Err(Failure::new(
-        StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        "The body is no JSON: send it with Content-Type: application/json",
-    ))
 }
 
 fn malformed(error: &serde_json::Error) -> Refusal {

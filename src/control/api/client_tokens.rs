@@ -103,6 +103,7 @@ impl ClientToken {
 struct NewClientToken {
     /// Unique in the org among active client tokens.
     name: String,
+    /// A time, or a day (to its end, UTC).
     expires_at: Option<String>,
     #[serde(default)]
     allowed_origins: Vec<String>,
@@ -112,7 +113,7 @@ struct NewClientToken {
 #[derive(Deserialize, ToSchema)]
 struct ClientTokenChange {
     name: Option<String>,
-    /// `null` is never.
+    /// A time, or a day (to its end, UTC); `null` is never.
     #[serde(default, deserialize_with = "present")]
     expires_at: Option<Option<String>>,
     allowed_origins: Option<Vec<String>>,

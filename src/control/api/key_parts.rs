@@ -174,11 +174,19 @@ pub(super) async fn included<'k>(
     Ok(included)
 }
 
-/// When a key is to expire, from its text.
+/// When a key is to expire, from its text. Of a day alone it is the end (UTC), as on the pages.
 pub(super) fn expiry(text: &str) -> Result<Timestamp, Refusal> {
-    let at = time(text).ok_or(Refusal::ParameterMalformed {
+    let is_day = text
+        .trim()
+        .bytes()
+        .all(|it| it.is_ascii_digit() || it == b'-');
+    let at = match is_day {
+        true => time(&format!("{}T23:59:59Z", text.trim())),
+        false => time(text),
+    };
+    let at = at.ok_or(Refusal::ParameterMalformed {
         name: "expires_at".into(),
-        wanted: "a time such as 2027-01-31T00:00:00Z, or null",
+        wanted: "a time such as 2027-01-31T00:00:00Z, a day such as 2027-01-31 (to its end, UTC), or null",
     })?;
     Ok(Timestamp(at.as_millisecond()))
 }
@@ -226,7 +234,7 @@ struct RotationAttributes {
     name: Option<String>,
     /// How long the old one stays valid; without it, it is revoked at once.
     overlap_seconds: Option<u32>,
-    /// When the successor expires.
+    /// When the successor expires: a time, or a day (to its end, UTC).
     #[serde(default, deserialize_with = "present")]
     expires_at: Option<Option<String>>,
 }
@@ -252,5 +260,20 @@ pub(super) async fn rotate(
     match response {
         Response::Rotated { old, new } => Ok((*old, *new, performed)),
         _ => Err(Failure::unexpected()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_alone_is_valid_to_its_end() {
+        let of = |text: &str| expiry(text).unwrap();
+        assert_eq!(of("2027-01-31"), of("2027-01-31T23:59:59Z"));
+        assert_eq!(of("2027-01-31T01:00:00+01:00"), of("2027-01-31T00:00:00Z"));
+        for wrong in ["", "2027-02-30", "20", "soon"] {
+            assert!(expiry(wrong).is_err(), "{wrong}");
+        }
     }
 }
