@@ -392,12 +392,20 @@ impl Tables for Transaction<'_> {
             &|| store.keys_listed(key.org),
             &|| store.keys_found(key.org),
         ];
+        let mut is_unread = false;
         for found in found {
-            if self.active_beside(key, unexpired_at, found()?)? >= fewest {
-                return Ok(true);
+            match found() {
+                Ok(found) => {
+                    if self.active_beside(key, unexpired_at, found)? >= fewest {
+                        return Ok(true);
+                    }
+                }
+                Err(StoreError::Damaged { .. }) => is_unread = true,
+                Err(error) => return Err(error),
             }
         }
-        Ok(false)
+        // What cannot be read must not keep anybody from revoking: then the names tell.
+        Ok(is_unread && self.names_len(NameSpace::of(key))? > fewest)
     }
 
     fn has_fingerprint(&mut self, fingerprint: &Fingerprint) -> Result<bool, StoreError> {
