@@ -1,5 +1,7 @@
 //! API keys in the key management API (WIRE 5.3).
 
+use std::convert::identity;
+
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -7,15 +9,15 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Shared;
-use super::answers::{Answer, Document, Meta, PageMeta, Reply, ToNone, ToOne, wire_time};
+use super::answers::{Answer, Document, ToNone, ToOne, wire_time};
 use super::auth::Asker;
 use super::body::{Asked, Incoming, Named, Posted, present};
+use super::key_answers::{self as answers, KeyDocument, Most};
 use super::key_parts::{self as parts, Rotation, some_time};
 use super::paging::{KeyQuery, OneQuery};
 use crate::control::{KeyChanges, KeyView, Request, SecretText};
 use crate::keys::{KeyKind, Labels};
 
-const KIND: KeyKind = KeyKind::ApiKey;
 const TYPE: &str = "api_keys";
 
 pub(super) fn routes() -> OpenApiRouter<Shared> {
@@ -87,7 +89,10 @@ struct Relations {
     replaces: Option<ToOne>,
 }
 
-impl ApiKey {
+impl KeyDocument for ApiKey {
+    const KIND: KeyKind = KeyKind::ApiKey;
+    const TYPE: &'static str = TYPE;
+
     fn of(key: KeyView) -> Self {
         Self {
             kind: TYPE,
@@ -118,6 +123,11 @@ impl ApiKey {
                 allowed_addresses: key.allowed_addresses,
             },
         }
+    }
+
+    fn succeeding(mut self, old: ToOne) -> Self {
+        self.relationships.replaces = Some(old);
+        self
     }
 }
 
@@ -154,21 +164,9 @@ struct ApiKeyChange {
 #[utoipa::path(get, path = "/api/v2/api_keys", tag = "API keys", params(KeyQuery),
     responses((status = 200, description = "A page of them", body = Document<Vec<ApiKey>>)))]
 async fn list(asker: Asker, Asked(query): Asked<KeyQuery>) -> Answer {
-    let all = parts::list(&asker, KIND).await?;
-    let (page, count) = query.page(all, parts::facts)?;
-    let included = parts::included(&asker, &query, &page).await?;
-    Ok(Reply::ok(&Document {
-        included,
-        data: page.into_iter().map(ApiKey::of).collect::<Vec<_>>(),
-        meta: Some(Meta {
-            page: PageMeta {
-                total_filtered_count: Some(count),
-                ..PageMeta::default()
-            },
-            max_allowed: Some(asker.desk().rules.api_keys_per_org_max),
-            max_allowed_per_user: None,
-        }),
-    }))
+    let all = parts::list(&asker, ApiKey::KIND).await?;
+    let most = Most::OfOrg(asker.desk().rules.api_keys_per_org_max);
+    answers::page::<ApiKey>(&asker, &query, all, most, identity).await
 }
 
 /// Make an API key. Its secret is in this answer and never again.
@@ -183,18 +181,15 @@ async fn create(Posted(asker, body): Posted<Incoming<NewApiKey>>) -> Answer {
             .map(Into::into),
         remote_config_read: new.remote_config_read_enabled.unwrap_or(true),
     };
-    let mut performed = asker
-        .perform(Request::CreateApiKey {
-            org: asker.own_org(),
-            name: new.name,
-            expires_at: new.expires_at.as_deref().map(parts::expiry).transpose()?,
-            allowed_addresses: new.allowed_addresses,
-            secret: None,
-            labels,
-        })
-        .await?;
-    let key = parts::key_of(&mut performed)?;
-    Ok(Reply::created(&Document::of(ApiKey::of(key))).noted(performed.audit))
+    let request = Request::CreateApiKey {
+        org: asker.own_org(),
+        name: new.name,
+        expires_at: new.expires_at.as_deref().map(parts::expiry).transpose()?,
+        allowed_addresses: new.allowed_addresses,
+        secret: None,
+        labels,
+    };
+    answers::make::<ApiKey>(&asker, request).await
 }
 
 /// One API key, without its secret.
@@ -202,12 +197,8 @@ async fn create(Posted(asker, body): Posted<Incoming<NewApiKey>>) -> Answer {
     params(("api_key_id" = String, Path), OneQuery),
     responses((status = 200, description = "The key", body = Document<ApiKey>)))]
 async fn show(asker: Asker, Named(id): Named<String>, Asked(query): Asked<OneQuery>) -> Answer {
-    let key = parts::find(&asker, KIND, &id).await?;
-    let included = parts::included(&asker, &query.into_list(), [&key]).await?;
-    Ok(Reply::ok(&Document {
-        included,
-        ..Document::of(ApiKey::of(key))
-    }))
+    let key = parts::find(&asker, ApiKey::KIND, &id).await?;
+    answers::one::<ApiKey>(&asker, &query.into_list(), key, identity).await
 }
 
 /// Change an API key.
@@ -218,7 +209,7 @@ async fn update(
     Named(id): Named<String>,
     Posted(asker, body): Posted<Incoming<ApiKeyChange>>,
 ) -> Answer {
-    let key = parts::find(&asker, KIND, &id).await?;
+    let key = parts::find(&asker, ApiKey::KIND, &id).await?;
     let (change, relations) = body.changing(TYPE, &id)?;
     relations.moves_nothing(None, &key.created_by, &key.org_id.to_string())?;
     let (expires_at, never_expires) = parts::expiry_change(change.expires_at)?;
@@ -232,22 +223,14 @@ async fn update(
         shadowed: change.shadow_revoked,
         ..KeyChanges::default()
     };
-    let mut performed = asker
-        .perform(Request::UpdateKey {
-            kind: KIND,
-            id,
-            change,
-        })
-        .await?;
-    let key = parts::key_of(&mut performed)?;
-    Ok(Reply::ok(&Document::of(ApiKey::of(key))).noted(performed.audit))
+    answers::change::<ApiKey>(&asker, id, change).await
 }
 
 /// Revoke an API key, for good. The last one of an org stays.
 #[utoipa::path(delete, path = "/api/v2/api_keys/{api_key_id}", tag = "API keys",
     params(("api_key_id" = String, Path)), responses((status = 204, description = "Revoked")))]
 async fn revoke(asker: Asker, Named(id): Named<String>) -> Answer {
-    parts::revoke(&asker, KIND, &id).await
+    parts::revoke(&asker, ApiKey::KIND, &id).await
 }
 
 /// Give an API key a successor. Its secret is in this answer and never again.
@@ -255,8 +238,5 @@ async fn revoke(asker: Asker, Named(id): Named<String>) -> Answer {
     params(("api_key_id" = String, Path)), request_body = Rotation,
     responses((status = 201, description = "The successor", body = Document<ApiKey>)))]
 async fn rotate(Named(id): Named<String>, Posted(asker, body): Posted<Rotation>) -> Answer {
-    let (old, new, performed) = parts::rotate(&asker, KIND, &id, body).await?;
-    let mut new = ApiKey::of(new);
-    new.relationships.replaces = Some(ToOne::new(TYPE, old.id));
-    Ok(Reply::created(&Document::of(new)).noted(performed.audit))
+    answers::succeed::<ApiKey>(&asker, &id, body).await
 }

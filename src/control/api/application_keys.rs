@@ -1,21 +1,23 @@
 //! Application keys in the key management API: those of the org and those of the caller (WIRE 5.4). Those of service accounts
 //! are in `service_accounts`.
 
+use std::convert::identity;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Shared;
-use super::answers::{Answer, Document, Failure, Meta, PageMeta, Reply, ToNone, ToOne, wire_time};
+use super::answers::{Answer, Document, Failure, ToNone, ToOne, wire_time};
 use super::auth::Asker;
 use super::body::{Asked, Incoming, Named, Posted, present};
+use super::key_answers::{self as answers, KeyDocument, Most};
 use super::key_parts::{self as parts, Rotation, some_time};
 use super::paging::{KeyQuery, OneQuery};
 use crate::control::{KeyChanges, KeyView, Request, SecretText};
 use crate::keys::KeyKind;
 
-const KIND: KeyKind = KeyKind::ApplicationKey;
 const TYPE: &str = "application_keys";
 
 pub(super) fn routes() -> OpenApiRouter<Shared> {
@@ -75,7 +77,10 @@ struct Relations {
     replaces: Option<ToOne>,
 }
 
-impl ApplicationKey {
+impl KeyDocument for ApplicationKey {
+    const KIND: KeyKind = KeyKind::ApplicationKey;
+    const TYPE: &'static str = TYPE;
+
     fn of(key: KeyView) -> Self {
         Self {
             kind: TYPE,
@@ -100,8 +105,15 @@ impl ApplicationKey {
         }
     }
 
+    fn succeeding(mut self, old: ToOne) -> Self {
+        self.relationships.replaces = Some(old);
+        self
+    }
+}
+
+impl ApplicationKey {
     /// As it is shown among others of the same owner (WIRE 5.4).
-    fn without_owner(mut self) -> Self {
+    pub(super) fn without_owner(mut self) -> Self {
         self.relationships.owned_by = None;
         self
     }
@@ -137,26 +149,10 @@ pub(super) async fn page_of(
     asker: &Asker,
     query: &KeyQuery,
     all: Vec<KeyView>,
-    shows_owner: bool,
+    shown: impl Fn(ApplicationKey) -> ApplicationKey,
 ) -> Answer {
-    let (page, count) = query.page(all, parts::facts)?;
-    let included = parts::included(asker, query, &page).await?;
-    let shown = |key| match shows_owner {
-        true => ApplicationKey::of(key),
-        false => ApplicationKey::of(key).without_owner(),
-    };
-    Ok(Reply::ok(&Document {
-        included,
-        data: page.into_iter().map(shown).collect::<Vec<_>>(),
-        meta: Some(Meta {
-            page: PageMeta {
-                total_filtered_count: Some(count),
-                ..PageMeta::default()
-            },
-            max_allowed: None,
-            max_allowed_per_user: Some(asker.desk().rules.application_keys_per_user_max),
-        }),
-    }))
+    let most = Most::OfUser(asker.desk().rules.application_keys_per_user_max);
+    answers::page(asker, query, all, most, shown).await
 }
 
 /// Makes a key of a user's.
@@ -167,16 +163,13 @@ pub(super) async fn create_for(
 ) -> Answer {
     let (new, relations) = body.making(TYPE)?;
     relations.moves_nothing(Some(&owner), &asker.user.to_string(), &asker.own_org())?;
-    let mut performed = asker
-        .perform(Request::CreateApplicationKey {
-            owner,
-            name: new.name,
-            expires_at: new.expires_at.as_deref().map(parts::expiry).transpose()?,
-            scopes: new.scopes.unwrap_or_default(),
-        })
-        .await?;
-    let key = parts::key_of(&mut performed)?;
-    Ok(Reply::created(&Document::of(ApplicationKey::of(key))).noted(performed.audit))
+    let request = Request::CreateApplicationKey {
+        owner,
+        name: new.name,
+        expires_at: new.expires_at.as_deref().map(parts::expiry).transpose()?,
+        scopes: new.scopes.unwrap_or_default(),
+    };
+    answers::make::<ApplicationKey>(asker, request).await
 }
 
 /// Changes a key that was found.
@@ -198,53 +191,18 @@ pub(super) async fn change(
         shadowed: change.shadow_revoked,
         ..KeyChanges::default()
     };
-    let mut performed = asker
-        .perform(Request::UpdateKey {
-            kind: KIND,
-            id,
-            change,
-        })
-        .await?;
-    let key = parts::key_of(&mut performed)?;
-    Ok(Reply::ok(&Document::of(ApplicationKey::of(key))).noted(performed.audit))
-}
-
-/// Gives a key a successor.
-pub(super) async fn succeed(asker: &Asker, id: &str, body: Rotation) -> Answer {
-    let (old, new, performed) = parts::rotate(asker, KIND, id, body).await?;
-    let mut new = ApplicationKey::of(new);
-    new.relationships.replaces = Some(ToOne::new(TYPE, old.id));
-    Ok(Reply::created(&Document::of(new)).noted(performed.audit))
-}
-
-/// One key, with whom it refers to.
-pub(super) async fn shown(
-    asker: &Asker,
-    query: &KeyQuery,
-    key: KeyView,
-    shows_owner: bool,
-) -> Answer {
-    let included = parts::included(asker, query, [&key]).await?;
-    let key = ApplicationKey::of(key);
-    Ok(Reply::ok(&Document {
-        included,
-        ..Document::of(if shows_owner {
-            key
-        } else {
-            key.without_owner()
-        })
-    }))
+    answers::change::<ApplicationKey>(asker, id, change).await
 }
 
 /// List the application keys of the org.
 #[utoipa::path(get, path = "/api/v2/application_keys", tag = "Application keys", params(KeyQuery),
     responses((status = 200, description = "A page of them", body = Document<Vec<ApplicationKey>>)))]
 async fn list(asker: Asker, Asked(query): Asked<KeyQuery>) -> Answer {
-    let mut all = parts::list(&asker, KIND).await?;
+    let mut all = parts::list(&asker, ApplicationKey::KIND).await?;
     if let Some(owner) = &query.owned_by {
         all.retain(|key| parts::is_of(key, owner));
     }
-    page_of(&asker, &query, all, true).await
+    page_of(&asker, &query, all, identity).await
 }
 
 /// One application key of the org.
@@ -252,8 +210,8 @@ async fn list(asker: Asker, Asked(query): Asked<KeyQuery>) -> Answer {
     params(("app_key_id" = String, Path), OneQuery),
     responses((status = 200, description = "The key", body = Document<ApplicationKey>)))]
 async fn show(asker: Asker, Named(id): Named<String>, Asked(query): Asked<OneQuery>) -> Answer {
-    let key = parts::find(&asker, KIND, &id).await?;
-    shown(&asker, &query.into_list(), key, true).await
+    let key = parts::find(&asker, ApplicationKey::KIND, &id).await?;
+    answers::one::<ApplicationKey>(&asker, &query.into_list(), key, identity).await
 }
 
 /// Change an application key of the org.
@@ -264,7 +222,7 @@ async fn update(
     Named(id): Named<String>,
     Posted(asker, body): Posted<Incoming<ApplicationKeyChange>>,
 ) -> Answer {
-    let key = parts::find(&asker, KIND, &id).await?;
+    let key = parts::find(&asker, ApplicationKey::KIND, &id).await?;
     change(&asker, key, body).await
 }
 
@@ -272,7 +230,7 @@ async fn update(
 #[utoipa::path(delete, path = "/api/v2/application_keys/{app_key_id}", tag = "Application keys",
     params(("app_key_id" = String, Path)), responses((status = 204, description = "Revoked")))]
 async fn revoke(asker: Asker, Named(id): Named<String>) -> Answer {
-    parts::revoke(&asker, KIND, &id).await
+    parts::revoke(&asker, ApplicationKey::KIND, &id).await
 }
 
 /// Give an application key of one's own, or of a service account, a successor.
@@ -280,7 +238,7 @@ async fn revoke(asker: Asker, Named(id): Named<String>) -> Answer {
     params(("app_key_id" = String, Path)), request_body = Rotation,
     responses((status = 201, description = "The successor", body = Document<ApplicationKey>)))]
 async fn rotate(Named(id): Named<String>, Posted(asker, body): Posted<Rotation>) -> Answer {
-    succeed(&asker, &id, body).await
+    answers::succeed::<ApplicationKey>(&asker, &id, body).await
 }
 
 /// List one's own application keys.
@@ -288,7 +246,7 @@ async fn rotate(Named(id): Named<String>, Posted(asker, body): Posted<Rotation>)
     responses((status = 200, description = "A page of them", body = Document<Vec<ApplicationKey>>)))]
 async fn list_own(asker: Asker, Asked(query): Asked<KeyQuery>) -> Answer {
     let all = parts::list_of(&asker, &asker.user.to_string()).await?;
-    page_of(&asker, &query, all, false).await
+    page_of(&asker, &query, all, ApplicationKey::without_owner).await
 }
 
 /// Make an application key of one's own. Its secret is in this answer and never again.
@@ -311,7 +269,7 @@ async fn own(asker: &Asker, id: &str) -> Result<KeyView, Failure> {
 async fn show_own(asker: Asker, Named(id): Named<String>) -> Answer {
     let key = own(&asker, &id).await?;
     let query = KeyQuery::including("owned_by");
-    shown(&asker, &query, key, true).await
+    answers::one::<ApplicationKey>(&asker, &query, key, identity).await
 }
 
 /// Change one of one's own application keys.
@@ -331,7 +289,7 @@ async fn update_own(
     params(("app_key_id" = String, Path)), responses((status = 204, description = "Revoked")))]
 async fn revoke_own(asker: Asker, Named(id): Named<String>) -> Answer {
     let key = own(&asker, &id).await?;
-    parts::revoke(&asker, KIND, &key.id.to_string()).await
+    parts::revoke(&asker, ApplicationKey::KIND, &key.id.to_string()).await
 }
 
 /// Give one of one's own application keys a successor.
@@ -341,5 +299,5 @@ async fn revoke_own(asker: Asker, Named(id): Named<String>) -> Answer {
 async fn rotate_own(Named(id): Named<String>, Posted(asker, body): Posted<Rotation>) -> Answer {
     // Asked again with the same Idempotency-Key, the key may be revoked by now, and the answer is still the same.
     parts::owned(&asker, &asker.user.to_string(), &id).await?;
-    succeed(&asker, &id, body).await
+    answers::succeed::<ApplicationKey>(&asker, &id, body).await
 }

@@ -1,21 +1,23 @@
 //! Client tokens in the key management API, under a path of our own in the style of API keys (WIRE 5.6: there is no public
 //! one).
 
+use std::convert::identity;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Shared;
-use super::answers::{Answer, Document, Meta, PageMeta, Reply, ToOne, wire_time};
+use super::answers::{Answer, Document, ToOne, wire_time};
 use super::auth::Asker;
 use super::body::{Asked, Incoming, Named, Posted, present};
+use super::key_answers::{self as answers, KeyDocument, Most};
 use super::key_parts::{self as parts, Rotation, some_time};
 use super::paging::{KeyQuery, OneQuery};
 use crate::control::{KeyChanges, KeyView, Request, SecretText};
 use crate::keys::KeyKind;
 
-const KIND: KeyKind = KeyKind::ClientToken;
 const TYPE: &str = "client_tokens";
 
 pub(super) fn routes() -> OpenApiRouter<Shared> {
@@ -72,7 +74,10 @@ struct Relations {
     replaces: Option<ToOne>,
 }
 
-impl ClientToken {
+impl KeyDocument for ClientToken {
+    const KIND: KeyKind = KeyKind::ClientToken;
+    const TYPE: &'static str = TYPE;
+
     fn of(key: KeyView) -> Self {
         Self {
             kind: TYPE,
@@ -95,6 +100,11 @@ impl ClientToken {
                 allowed_origins: key.allowed_origins,
             },
         }
+    }
+
+    fn succeeding(mut self, old: ToOne) -> Self {
+        self.relationships.replaces = Some(old);
+        self
     }
 }
 
@@ -125,21 +135,9 @@ struct ClientTokenChange {
 #[utoipa::path(get, path = "/api/v2/client_tokens", tag = "Client tokens", params(KeyQuery),
     responses((status = 200, description = "A page of them", body = Document<Vec<ClientToken>>)))]
 async fn list(asker: Asker, Asked(query): Asked<KeyQuery>) -> Answer {
-    let all = parts::list(&asker, KIND).await?;
-    let (page, count) = query.page(all, parts::facts)?;
-    let included = parts::included(&asker, &query, &page).await?;
-    Ok(Reply::ok(&Document {
-        included,
-        data: page.into_iter().map(ClientToken::of).collect::<Vec<_>>(),
-        meta: Some(Meta {
-            page: PageMeta {
-                total_filtered_count: Some(count),
-                ..PageMeta::default()
-            },
-            max_allowed: Some(asker.desk().rules.client_tokens_per_org_max),
-            max_allowed_per_user: None,
-        }),
-    }))
+    let all = parts::list(&asker, ClientToken::KIND).await?;
+    let most = Most::OfOrg(asker.desk().rules.client_tokens_per_org_max);
+    answers::page::<ClientToken>(&asker, &query, all, most, identity).await
 }
 
 /// Make a client token. It is in this answer and never again.
@@ -148,16 +146,13 @@ async fn list(asker: Asker, Asked(query): Asked<KeyQuery>) -> Answer {
     responses((status = 201, description = "Made", body = Document<ClientToken>)))]
 async fn create(Posted(asker, body): Posted<Incoming<NewClientToken>>) -> Answer {
     let (new, _) = body.making(TYPE)?;
-    let mut performed = asker
-        .perform(Request::CreateClientToken {
-            org: asker.own_org(),
-            name: new.name,
-            expires_at: new.expires_at.as_deref().map(parts::expiry).transpose()?,
-            allowed_origins: new.allowed_origins,
-        })
-        .await?;
-    let key = parts::key_of(&mut performed)?;
-    Ok(Reply::created(&Document::of(ClientToken::of(key))).noted(performed.audit))
+    let request = Request::CreateClientToken {
+        org: asker.own_org(),
+        name: new.name,
+        expires_at: new.expires_at.as_deref().map(parts::expiry).transpose()?,
+        allowed_origins: new.allowed_origins,
+    };
+    answers::make::<ClientToken>(&asker, request).await
 }
 
 /// One client token, without its secret.
@@ -165,12 +160,8 @@ async fn create(Posted(asker, body): Posted<Incoming<NewClientToken>>) -> Answer
     params(("client_token_id" = String, Path), OneQuery),
     responses((status = 200, description = "The token", body = Document<ClientToken>)))]
 async fn show(asker: Asker, Named(id): Named<String>, Asked(query): Asked<OneQuery>) -> Answer {
-    let key = parts::find(&asker, KIND, &id).await?;
-    let included = parts::included(&asker, &query.into_list(), [&key]).await?;
-    Ok(Reply::ok(&Document {
-        included,
-        ..Document::of(ClientToken::of(key))
-    }))
+    let key = parts::find(&asker, ClientToken::KIND, &id).await?;
+    answers::one::<ClientToken>(&asker, &query.into_list(), key, identity).await
 }
 
 /// Change a client token.
@@ -181,7 +172,7 @@ async fn update(
     Named(id): Named<String>,
     Posted(asker, body): Posted<Incoming<ClientTokenChange>>,
 ) -> Answer {
-    let key = parts::find(&asker, KIND, &id).await?;
+    let key = parts::find(&asker, ClientToken::KIND, &id).await?;
     let (change, relations) = body.changing(TYPE, &id)?;
     relations.moves_nothing(None, &key.created_by, &key.org_id.to_string())?;
     let (expires_at, never_expires) = parts::expiry_change(change.expires_at)?;
@@ -193,22 +184,14 @@ async fn update(
         shadowed: change.shadow_revoked,
         ..KeyChanges::default()
     };
-    let mut performed = asker
-        .perform(Request::UpdateKey {
-            kind: KIND,
-            id,
-            change,
-        })
-        .await?;
-    let key = parts::key_of(&mut performed)?;
-    Ok(Reply::ok(&Document::of(ClientToken::of(key))).noted(performed.audit))
+    answers::change::<ClientToken>(&asker, id, change).await
 }
 
 /// Revoke a client token, for good.
 #[utoipa::path(delete, path = "/api/v2/client_tokens/{client_token_id}", tag = "Client tokens",
     params(("client_token_id" = String, Path)), responses((status = 204, description = "Revoked")))]
 async fn revoke(asker: Asker, Named(id): Named<String>) -> Answer {
-    parts::revoke(&asker, KIND, &id).await
+    parts::revoke(&asker, ClientToken::KIND, &id).await
 }
 
 /// Give a client token a successor. It is in this answer and never again.
@@ -216,8 +199,5 @@ async fn revoke(asker: Asker, Named(id): Named<String>) -> Answer {
     params(("client_token_id" = String, Path)), request_body = Rotation,
     responses((status = 201, description = "The successor", body = Document<ClientToken>)))]
 async fn rotate(Named(id): Named<String>, Posted(asker, body): Posted<Rotation>) -> Answer {
-    let (old, new, performed) = parts::rotate(&asker, KIND, &id, body).await?;
-    let mut new = ClientToken::of(new);
-    new.relationships.replaces = Some(ToOne::new(TYPE, old.id));
-    Ok(Reply::created(&Document::of(new)).noted(performed.audit))
+    answers::succeed::<ClientToken>(&asker, &id, body).await
 }

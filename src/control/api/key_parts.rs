@@ -1,5 +1,5 @@
-//! What the three kinds of key have in common in the API: whether one is there, times and owners in documents, rotation. Their
-//! documents are in the files beside this one.
+//! What the three kinds of key have in common in the API: whether one is there, times and owners in documents, rotation. What is
+//! answered with it is in `key_answers`, the documents in the files of the kinds.
 
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -9,7 +9,8 @@ use super::auth::Asker;
 use super::body::present;
 use super::paging::{Facts, KeyQuery, time};
 use super::{roles, users};
-use crate::control::{KeyStatus, KeyView, Performed, Request, Response, ServiceError};
+use crate::control::{KeyStatus, KeyView, Request, Response, ServiceError};
+use crate::keys::audit::AuditId;
 use crate::keys::rules::{self, Refusal};
 use crate::keys::{KeyKind, Timestamp};
 use crate::store::StoreError;
@@ -104,15 +105,6 @@ pub(super) fn facts(key: &KeyView) -> Facts<'_> {
 /// What an API key is filed under.
 pub(super) fn category(key: &KeyView) -> &str {
     key.category.as_deref().unwrap_or("default")
-}
-
-/// The key that an operation made or changed.
-pub(super) fn key_of(performed: &mut Performed) -> Result<KeyView, Failure> {
-    let response = std::mem::replace(&mut performed.response, Response::Keys(Vec::new()));
-    match response {
-        Response::Key(key) => Ok(key),
-        _ => Err(Failure::unexpected()),
-    }
 }
 
 /// Revokes an active key.
@@ -239,15 +231,15 @@ struct RotationAttributes {
     expires_at: Option<Option<String>>,
 }
 
-/// Gives a key a successor: the key as it is then, the successor, and what happened.
-pub(super) async fn rotate(
+/// Gives a key a successor: the key as it is then, the successor, and the entry of the audit log.
+pub(super) async fn rotated(
     asker: &Asker,
     kind: KeyKind,
     id: &str,
     rotation: Rotation,
-) -> Result<(KeyView, KeyView, Performed), Failure> {
+) -> Result<(KeyView, KeyView, Option<AuditId>), Failure> {
     let how = rotation.data.attributes;
-    let mut performed = asker
+    let performed = asker
         .perform(Request::RotateKey {
             kind,
             id: id.to_owned(),
@@ -256,9 +248,8 @@ pub(super) async fn rotate(
             expires_at: expiry_change(how.expires_at)?.0,
         })
         .await?;
-    let response = std::mem::replace(&mut performed.response, Response::Keys(Vec::new()));
-    match response {
-        Response::Rotated { old, new } => Ok((*old, *new, performed)),
+    match performed.response {
+        Response::Rotated { old, new } => Ok((*old, *new, performed.audit)),
         _ => Err(Failure::unexpected()),
     }
 }

@@ -11,6 +11,7 @@ mod auth;
 mod body;
 mod client_tokens;
 mod invitations;
+mod key_answers;
 mod key_parts;
 mod openapi;
 mod operations;

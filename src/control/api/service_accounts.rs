@@ -13,6 +13,7 @@ use super::application_keys::{
 };
 use super::auth::Asker;
 use super::body::{Asked, Incoming, Named, Posted};
+use super::key_answers as answers;
 use super::key_parts::{self as parts, Rotation};
 use super::paging::KeyQuery;
 use super::users::{self, User};
@@ -95,7 +96,7 @@ async fn list_keys(
 ) -> Answer {
     let owner = account(&asker, &id).await?;
     let all = parts::list_of(&asker, &owner).await?;
-    keys::page_of(&asker, &query, all, false).await
+    keys::page_of(&asker, &query, all, ApplicationKey::without_owner).await
 }
 
 /// Make an application key of a service account. Its secret is in this answer and never again.
@@ -117,7 +118,13 @@ async fn create_key(
     responses((status = 200, description = "The key", body = Document<ApplicationKey>)))]
 async fn show_key(asker: Asker, Named(path): Named<(String, String)>) -> Answer {
     let key = key_of(&asker, &path).await?;
-    keys::shown(&asker, &KeyQuery::default(), key, false).await
+    answers::one(
+        &asker,
+        &KeyQuery::default(),
+        key,
+        ApplicationKey::without_owner,
+    )
+    .await
 }
 
 /// Change an application key of a service account.
@@ -153,5 +160,5 @@ async fn rotate_key(
 ) -> Answer {
     let owner = account(&asker, &of).await?;
     parts::owned(&asker, &owner, &id).await?;
-    keys::succeed(&asker, &id, body).await
+    answers::succeed::<ApplicationKey>(&asker, &id, body).await
 }
