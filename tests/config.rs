@@ -1257,6 +1257,29 @@ fn example_of_redis_knows_the_user_and_the_prefix_of_the_example_of_a_node() {
 }
 
 #[test]
+fn two_listeners_on_one_port_are_refused() {
+    refused(
+        "[control]\naddress = \"127.0.0.1:8080\"",
+        "keygate.toml:2:11: control.address is taken by listen.address: give each a port of its own",
+    );
+    refused(
+        "[control]\naddress = \"127.0.0.1:8081\"",
+        "keygate.toml:2:11: control.address is taken by admin.address: give each a port of its own",
+    );
+    refused(
+        "[admin]\naddress = \"[::]:8080\"",
+        "keygate.toml:2:11: admin.address is taken by listen.address: give each a port of its own",
+    );
+    for fine in [
+        "[control]\naddress = \"127.0.0.1:8081\"\nlistener = \"off\"",
+        "[control]\naddress = \"127.0.0.2:8081\"",
+        "[listen]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"",
+    ] {
+        load(&format!("{fine}\n{UPSTREAM}"), &[]).unwrap();
+    }
+}
+
+#[test]
 fn pages_and_their_provider_need_what_belongs_to_them() {
     refused(
         "[control]\nurl = \"https://example.com/keygate\"",

@@ -152,7 +152,7 @@ impl App {
     /// [`AppError`]; what had been started has ended again, or ends with the runtime.
     pub async fn start(config: &Config, records: Records) -> Result<Self, AppError> {
         let bind_admin = |error| AppError::Io {
-            what: format!("cannot listen on {}", config.admin.address),
+            what: format!("cannot listen on {} (admin.address)", config.admin.address),
             error,
         };
         proxy::check(config)?;

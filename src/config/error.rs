@@ -156,6 +156,13 @@ pub enum Problem {
         /// What it needs.
         needs: String,
     },
+    /// Two listeners on one address and port.
+    SameAddress {
+        /// The knob of one.
+        knob: &'static str,
+        /// That of the other.
+        other: &'static str,
+    },
     /// The address of the pages has a path.
     UrlHasPath,
     /// A provider that vouches for people without TLS.
@@ -257,6 +264,9 @@ impl fmt::Display for Problem {
                 did_you_mean(f, nearest.as_deref())
             }
             Self::NeedsOther { knob, needs } => write!(f, "{knob} needs {needs}"),
+            Self::SameAddress { knob, other } => {
+                write!(f, "{knob} is taken by {other}: give each a port of its own")
+            }
             Self::UrlHasPath => f.write_str(
                 "control.url has a path, and the pages are at the top of their host: give them a host name of their own",
             ),

@@ -20,6 +20,7 @@ pub(super) fn check(config: &Config, tree: &Node, errors: &mut Vec<ConfigError>)
     checks.families();
     checks.upstreams();
     checks.routes();
+    checks.listeners();
     checks.control();
 }
 
@@ -35,6 +36,26 @@ impl Checks<'_> {
             origin: self.tree.origin_of(path),
             problem,
         });
+    }
+
+    /// No two listeners can have one port of one address. Port 0 is any that is free.
+    fn listeners(&mut self) {
+        let config = self.config;
+        let (listen, admin) = (config.listen.address, config.admin.address);
+        let control = config.control.address;
+        let mut pairs = vec![(("admin.address", admin), ("listen.address", listen))];
+        if config.control.is_on() {
+            pairs.push((("control.address", control), ("listen.address", listen)));
+            pairs.push((("control.address", control), ("admin.address", admin)));
+        }
+        for ((knob, one), (other, theirs)) in pairs {
+            let is_any = one.ip().is_unspecified() || theirs.ip().is_unspecified();
+            let meets = one.port() == theirs.port() && (is_any || one.ip() == theirs.ip());
+            if meets && one.port() != 0 {
+                let (section, name) = knob.split_once('.').unwrap_or((knob, ""));
+                self.refuse(&[section, name], Problem::SameAddress { knob, other });
+            }
+        }
     }
 
     /// What one knob of `[store.redis]` needs of the others.

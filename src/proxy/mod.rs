@@ -103,8 +103,12 @@ impl Proxy {
             workers => workers,
         };
         let (address, sockets) =
-            listener::bind(config.listen.address, workers, config.listen.backlog)
-                .map_err(io(format!("cannot listen on {}", config.listen.address)))?;
+            listener::bind(config.listen.address, workers, config.listen.backlog).map_err(io(
+                format!(
+                    "cannot listen on {} (listen.address)",
+                    config.listen.address
+                ),
+            ))?;
         let of_file = match &sink {
             Sink::File(path) => format!("cannot open {}", path.display()),
             Sink::Stdout | Sink::Print(_) | Sink::Off => {
