@@ -152,6 +152,26 @@ pub(super) fn active(keys: &[KeyView], owner: Option<UserId>) -> usize {
     keys.iter().filter(counts).count()
 }
 
+/// How many would be left without this one, as the rule of the last key counts them: one that has expired is none, unless the
+/// one to go has expired itself.
+pub(super) fn left_without(keys: &[KeyView], gone: &KeyView) -> usize {
+    let now = jiff::Timestamp::now();
+    let has_expired = |key: &KeyView| {
+        let at = key
+            .expires_at
+            .as_ref()
+            .and_then(|at| at.parse::<jiff::Timestamp>().ok());
+        at.is_some_and(|at| at <= now)
+    };
+    let counts_expired = has_expired(gone);
+    let is_left = |key: &&KeyView| {
+        key.id != gone.id
+            && key.status == KeyStatus::Active
+            && (counts_expired || !has_expired(key))
+    };
+    keys.iter().filter(is_left).count()
+}
+
 /// What a page about one key needs to know.
 pub(super) struct Known {
     pub(super) view: KeyView,

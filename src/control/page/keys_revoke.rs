@@ -125,7 +125,7 @@ async fn confirming(
     let fewest = desk.service.store().limits().fewest(kind) as usize;
     let is_last = if fewest > 0 && known.facts.is_in_force() {
         match keys::keys(desk, visitor, kind, false).await {
-            Ok(found) => keys::active(&found, None) <= fewest,
+            Ok(found) => keys::left_without(&found, &known.view) < fewest,
             Err(error) => return failed(visitor, &error),
         }
     } else {
