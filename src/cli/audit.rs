@@ -42,7 +42,7 @@ enum AuditAction {
     },
     /// Look through all of the log: whether each entry is as it was written, and none is missing
     ///
-    /// Exits with 1 when something is wrong. Where a log begins anew is a note. What is saved by --save says where the log
+    /// Exits with 1 when something is wrong. That a log begins anew is a note after a restore, and wrong after a loss. What is saved by --save says where the log
     /// ends: kept elsewhere, it proves later, by --against, that the log has only grown.
     Verify {
         /// Compare with what an earlier one saved
@@ -114,6 +114,11 @@ fn page(at: &At, wanted: &Filter, after: Option<&str>, most: usize) -> Result<Au
         most: Some(most),
     };
     match perform(at, Request::ListAudit { query })? {
+        // Ours always goes on; a server elsewhere might not.
+        Response::Audit(page) if page.next.is_some() && page.next.as_deref() == after => Err((
+            "the list does not go on: the server says the same place again".to_owned(),
+            1,
+        )),
         Response::Audit(page) => Ok(page),
         _ => Err(("this is not what was asked for".to_owned(), 1)),
     }

@@ -2,6 +2,7 @@
 //! is `control`'s.
 
 use std::fmt::Display;
+use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -77,6 +78,14 @@ impl Remote {
     /// # Errors
     /// A sentence for the person, and what to exit with.
     pub(super) async fn perform(&self, request: &Request) -> Result<Response, Failed> {
+        if !self.url.https && !self.url.is_loopback() {
+            // Nobody is left to tell when this fails.
+            let _ = writeln!(
+                std::io::stderr().lock(),
+                "keygate: the pair goes to {} unencrypted: use https://, or be sure of the network",
+                self.url
+            );
+        }
         let answer = tokio::time::timeout(patience(request), self.exchange(request));
         let answer = answer.await.unwrap_or_else(|_| {
             Err(format!(
@@ -101,7 +110,16 @@ impl Remote {
         let tls = tokio::time::timeout(CONNECT_TIMEOUT, handshake)
             .await
             .map_err(|_| cannot(&"no TLS handshake in 10 seconds"))?
-            .map_err(|error| cannot(&error))?;
+            .map_err(|error| {
+                let no_tls = error
+                    .get_ref()
+                    .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+                    .is_some_and(|error| matches!(error, rustls::Error::InvalidMessage(_)));
+                match no_tls {
+                    true => cannot(&"what answers there does not speak TLS: is it http://?"),
+                    false => cannot(&error),
+                }
+            })?;
         self.ask(tls, request).await
     }
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::harness::{Client, Reply, request};
 use crate::scene::{Scene, error, pair};
@@ -191,7 +191,22 @@ async fn strangers_who_send_forms_slowly_do_not_keep_anybody_from_the_api() {
         stream.write_all(head.as_bytes()).await.unwrap();
         slow.push(stream);
     }
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    // Until they have every place of the pages: then a page is not answered any more.
+    let page = async || {
+        let mut stream = tokio::net::TcpStream::connect(scene.control())
+            .await
+            .unwrap();
+        let head = "GET /sign-in HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        let read = stream.read_to_end(&mut answer);
+        tokio::time::timeout(Duration::from_millis(300), read).await
+    };
+    let mut looks = 0;
+    while page().await.is_ok() {
+        looks += 1;
+        assert!(looks < 1_000, "the pages go on");
+    }
     let line = "GET /api/v2/current_user";
     let asked = scene.call(line, Value::Null);
     let answered = tokio::time::timeout(Duration::from_secs(4), asked).await;
