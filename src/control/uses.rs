@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::views::{KeyView, OrgView, time_text};
-use crate::keys::usage::{ShadowUse, Source, Use};
-use crate::keys::uses::{
+use crate::keys::buckets::{
     Buckets, DAYS_MAX, HOURS_MAX, day_of, hour_of, start_of_day, start_of_hour,
 };
+use crate::keys::usage::{ShadowUse, Source, Use};
 use crate::keys::{Deed, Timestamp};
 
 /// Hours that are added up as the last day.

@@ -4,6 +4,7 @@
 //! ([`secret::Secret`]); what is stored and looked up is its [`Fingerprint`]; what is safe to log is its [`KeyId`].
 
 pub mod audit;
+pub mod buckets;
 mod id;
 pub mod keyring;
 pub mod permissions;

@@ -11,8 +11,9 @@ use std::net::{IpAddr, Ipv6Addr};
 use compact_str::CompactString;
 
 use crate::keys::Timestamp;
+use crate::keys::buckets::Buckets;
 use crate::keys::usage::{ShadowUse, Source, Use};
-use crate::keys::uses::{AGENT_CHARS_MAX, Buckets, SOURCES_MAX, agent_text};
+use crate::keys::uses::{AGENT_CHARS_MAX, SOURCES_MAX, agent_text};
 
 /// The first byte.
 const VERSION: u64 = 1;
@@ -171,8 +172,8 @@ impl<'f> Form<'f> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys::buckets::{DAYS_MAX, HOURS_MAX};
     use crate::keys::usage::OneUse;
-    use crate::keys::uses::{DAYS_MAX, HOURS_MAX};
 
     /// As much as there can be of everything.
     fn full() -> Use {

@@ -5,10 +5,11 @@ use std::net::IpAddr;
 use std::sync::Barrier;
 
 use keygate::config::{Config, SecretValue};
+use keygate::keys::buckets::{DAYS_MAX, HOURS_MAX};
 use keygate::keys::audit::By;
 use keygate::keys::rules::Limits;
 use keygate::keys::usage::{OneUse, Source, UsageCounts, Use};
-use keygate::keys::uses::{AGENT_CHARS_MAX, DAYS_MAX, HOURS_MAX, SOURCES_MAX};
+use keygate::keys::uses::{AGENT_CHARS_MAX, SOURCES_MAX};
 use keygate::keys::{KeyId, Slot, Timestamp};
 use keygate::store::{EmbeddedStore, migrate};
 
