@@ -52,13 +52,40 @@ PAGE = """<!doctype html><meta charset="utf-8"><title>shop</title>
 """
 
 
+class Answering(BaseHTTPRequestHandler):
+    """What handlers of sites have in common: a whole answer at once, and no log."""
+
+    def answer(self, kind, body):
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
 class Site:
-    """Pages at http://localhost: another origin than any gateway's, which are at 127.0.0.1."""
+    """What a handler answers, at a port of this machine under this name."""
+
+    def __init__(self, handler, host):
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        Thread(target=self._server.serve_forever, daemon=True).start()
+        self.origin = f"http://{host}:{self._server.server_port}"
+
+    def close(self):
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class Shop(Site):
+    """Pages that load the SDKs at http://localhost: another origin than any gateway's, which are at 127.0.0.1."""
 
     def __init__(self):
         sdks = os.environ.get("BROWSER_SDKS", "")
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(Answering):
             def do_GET(self):
                 sdk = re.fullmatch(r"/sdk/(v\d+)\.js", self.path)
                 page = re.fullmatch(r"/page/(v\d+)", self.path)
@@ -70,23 +97,7 @@ class Site:
                 else:
                     self.answer("text/html", b"<!doctype html><title>elsewhere</title>")
 
-            def answer(self, kind, body):
-                self.send_response(200)
-                self.send_header("Content-Type", kind)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_):
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        Thread(target=self._server.serve_forever, daemon=True).start()
-        self.origin = f"http://localhost:{self._server.server_port}"
-
-    def close(self):
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(Handler, "localhost")
 
 
 class Browser:

@@ -248,6 +248,28 @@ class Person(Browser):
         return [f"{name} ({', '.join(seen)}): {fault}" for fault, seen in faults.items()]
 
 
+def ask(netloc, method, target, cookies, form=None, headers=None):
+    """(answer, text) to a request with these cookies, which are kept as the answer says."""
+    connection = http.client.HTTPConnection(netloc, timeout=PATIENCE_S)
+    sent = {"Cookie": "; ".join(f"{name}={value}" for name, value in cookies.items())} if cookies else {}
+    body = urllib.parse.urlencode(form) if form is not None else None
+    if body is not None:
+        sent["Content-Type"] = "application/x-www-form-urlencoded"
+    try:
+        connection.request(method, target, body=body, headers={**sent, **(headers or {})})
+        answer = connection.getresponse()
+        text = answer.read().decode()
+    finally:
+        connection.close()
+    for cookie in answer.headers.get_all("Set-Cookie") or ():
+        name, value = cookie.split(";")[0].split("=", 1)
+        if "Max-Age=0" in cookie:
+            cookies.pop(name, None)
+        else:
+            cookies[name] = value
+    return answer, text
+
+
 class Visitor:
     """A browser of no engine: it keeps cookies, follows nothing, and sends what it is told to."""
 
@@ -257,23 +279,7 @@ class Visitor:
 
     def request(self, method, path, form=None, headers=None):
         """(status, headers, text)"""
-        connection = http.client.HTTPConnection(urllib.parse.urlsplit(self.origin).netloc, timeout=PATIENCE_S)
-        sent = {"Cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items())} if self.cookies else {}
-        body = urllib.parse.urlencode(form) if form is not None else None
-        if body is not None:
-            sent["Content-Type"] = "application/x-www-form-urlencoded"
-        try:
-            connection.request(method, path, body=body, headers={**sent, **(headers or {})})
-            answer = connection.getresponse()
-            text = answer.read().decode()
-        finally:
-            connection.close()
-        for cookie in answer.headers.get_all("Set-Cookie") or ():
-            name, value = cookie.split(";")[0].split("=", 1)
-            if "Max-Age=0" in cookie:
-                self.cookies.pop(name, None)
-            else:
-                self.cookies[name] = value
+        answer, text = ask(urllib.parse.urlsplit(self.origin).netloc, method, path, self.cookies, form, headers)
         return answer.status, answer.headers, text
 
     def csrf(self, path):

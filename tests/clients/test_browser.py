@@ -3,7 +3,7 @@
 import json
 from contextlib import contextmanager
 
-from browser import Browser, Site
+from browser import Browser, Shop
 from gateway import GatewayCase
 
 # `proxy` as a string, as a function, and as version 4 knew it before: with a whole address of the vendor inside.
@@ -23,7 +23,7 @@ class BrowserCase(GatewayCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        site = Site()
+        site = Shop()
         cls.addClassCleanup(site.close)
         browser = Browser()
         cls.addClassCleanup(browser.close)

@@ -1,6 +1,5 @@
 """Signing in by the word of an OpenID provider that is not ours, by HTTP and in Chromium. Forged words are tried in Rust."""
 
-import http.client
 import json
 import os
 import re
@@ -13,6 +12,7 @@ from unittest import TestCase
 
 import browser
 from gateway import PATIENCE_S, Lines, binary, folder
+from pages import ask
 
 ANN, BOB, CAT = "ann@acme.example", "bob@acme.example", "cat@acme.example"
 PEOPLE = (
@@ -119,27 +119,9 @@ class Person:
     def request(self, method, url, form=None):
         """(status, where it leads or None, text)"""
         parts = urllib.parse.urlsplit(url)
-        connection = http.client.HTTPConnection(parts.netloc, timeout=PATIENCE_S)
-        headers = {}
         own = self.cookies.setdefault(parts.netloc, {})
-        if own:
-            headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in own.items())
-        body = urllib.parse.urlencode(form) if form is not None else None
-        if body is not None:
-            headers["Content-Type"] = "application/x-www-form-urlencoded"
         target = parts.path + (f"?{parts.query}" if parts.query else "")
-        try:
-            connection.request(method, target, body=body, headers=headers)
-            answer = connection.getresponse()
-            text = answer.read().decode()
-        finally:
-            connection.close()
-        for cookie in answer.headers.get_all("Set-Cookie") or ():
-            name, value = cookie.split(";")[0].split("=", 1)
-            if "Max-Age=0" in cookie:
-                own.pop(name, None)
-            else:
-                own[name] = value
+        answer, text = ask(parts.netloc, method, target, own, form)
         to = answer.headers.get("Location")
         return answer.status, urllib.parse.urljoin(url, to) if to else None, text
 

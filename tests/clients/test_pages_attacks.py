@@ -3,11 +3,10 @@
 import json
 import re
 import urllib.parse
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from unittest import TestCase
 
 import gateway
+from browser import Answering, Site
 from pages import PASSWORD, Person, Visitor
 
 # Breaks out of a text, an attribute, a title and a script, if anything lets it; and would be seen if a template were filled in twice.
@@ -15,32 +14,18 @@ HOSTILE = "\"'></title></textarea></script><script>pwned=1</script><img src=x on
 HOSTILE_LINK = "javascript:pwned=1//\"><svg onload=pwned=1>"
 
 
-class Elsewhere:
+class Elsewhere(Site):
     """A site of somebody else: what it serves is what was last put on it."""
 
     def __init__(self, host):
         site = self
         self.page = ""
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(Answering):
             def do_GET(self):
-                body = site.page.encode()
-                self.send_response(200)
-                self.send_header("Content-Type", "text/html; charset=utf-8")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
+                self.answer("text/html; charset=utf-8", site.page.encode())
 
-            def log_message(self, *_):
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        Thread(target=self._server.serve_forever, daemon=True).start()
-        self.origin = f"http://{host}:{self._server.server_port}"
-
-    def close(self):
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(Handler, host)
 
 
 class AttackCase(TestCase):
