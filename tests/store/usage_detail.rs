@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::sync::Barrier;
 
 use keygate::config::{Config, SecretValue};
-use keygate::keys::buckets::{DAYS_MAX, HOURS_MAX};
 use keygate::keys::audit::By;
+use keygate::keys::buckets::{DAYS_MAX, HOURS_MAX};
 use keygate::keys::rules::Limits;
 use keygate::keys::usage::{OneUse, Source, UsageCounts, Use};
 use keygate::keys::uses::{AGENT_CHARS_MAX, SOURCES_MAX};
