@@ -57,9 +57,10 @@ fn zeros(count: usize) -> Box<[AtomicU64]> {
     (0..count).map(|_| AtomicU64::new(0)).collect()
 }
 
-/// Adds to a counter that only this worker writes.
+/// Adds to a counter that only this thread writes: a scrape that reads it meanwhile needs no more than a whole number.
 pub fn add(counter: &AtomicU64, amount: u64) {
-    counter.fetch_add(amount, Ordering::Relaxed);
+    let count = counter.load(Ordering::Relaxed);
+    counter.store(count.wrapping_add(amount), Ordering::Relaxed);
 }
 
 impl WorkerCounters {

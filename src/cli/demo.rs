@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use super::serve::{block_on, refuse, until_stopped};
 use super::{Demo, DemoOutput, complain};
-use crate::app::{self, App, Records, RequestRecord, decision_word, method_word};
+use crate::app::{self, App, LineWriter, Records, RequestRecord, decision_word};
 use crate::config::{Config, RedisUrl, SecretValue, UpstreamUrl};
 use crate::control::{FoundedView, KeyService, KeyView, Request, Response, ServiceError};
 use crate::demo;
@@ -288,7 +288,7 @@ Requests, as they happen:
 
 fn show_json(record: &RequestRecord) -> io::Result<()> {
     let mut line = Vec::new();
-    record.write_line(&mut line);
+    LineWriter::default().write(record, &mut line);
     let mut out = io::stdout().lock();
     out.write_all(&line)?;
     out.flush()
@@ -348,7 +348,7 @@ fn show(record: &RequestRecord, colours: bool) -> io::Result<()> {
         io::stdout().lock(),
         "{} {} {} {}{reason}{error} org={org} user={user} key={key} {} B {milliseconds:.1} ms",
         paint(&status),
-        method_word(&record.method),
+        record.method,
         plain(&record.path),
         decision_word(record.decision),
         record.request_bytes,

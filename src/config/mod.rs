@@ -8,6 +8,7 @@
 mod control;
 mod error;
 mod knob;
+mod lasting;
 mod load;
 mod mode;
 mod nearest;
@@ -22,6 +23,7 @@ mod value;
 
 pub use control::{Control, Oidc, Switch};
 pub use error::{ConfigError, ConfigErrors, Mistake, Origin, Problem};
+pub use lasting::lasting;
 pub use print::{describe, print};
 pub use redis_url::RedisUrl;
 pub use secret::SecretValue;

@@ -323,6 +323,8 @@ impl Body for Answer {
             }
             Source::Upstream(streamed) => streamed,
         };
+        // Asking for more of the body lets the connection read it: so once before, and once after.
+        let mut driven = false;
         loop {
             match Pin::new(&mut streamed.inner).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
@@ -347,6 +349,12 @@ impl Body for Answer {
                     streamed.ended = true;
                     this.end_if_ended();
                     return Poll::Ready(None);
+                }
+                Poll::Pending if !driven => {
+                    driven = true;
+                    if let Some(lease) = &mut streamed.lease {
+                        lease.link.drive(cx);
+                    }
                 }
                 Poll::Pending => {
                     let idle = (streamed.last + streamed.idle).min(streamed.deadline);

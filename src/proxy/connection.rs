@@ -16,7 +16,9 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::gather;
 use super::handle::handle;
+use super::identity::Peer;
 use super::open::record_unreadable;
 use super::phase::{Busy, Phase, State};
 use super::raw_head::RawHead;
@@ -39,9 +41,15 @@ pub async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: IpAddr, mut drai
         write_stalled_since: None,
         linger: None,
     };
-    let of_service = Rc::clone(&worker);
+    let (of_service, address) = (Rc::clone(&worker), peer);
+    let peer = Rc::new(Peer::from(address));
     let service = service_fn(move |request| {
-        let handling = handle(Rc::clone(&of_service), peer, request, Busy::begin(&state));
+        let handling = handle(
+            Rc::clone(&of_service),
+            Rc::clone(&peer),
+            request,
+            Busy::begin(&state),
+        );
         async move { Ok::<_, Infallible>(handling.await) }
     });
     let head_bytes_max = usize::try_from(listen.head_bytes_max.0)
@@ -73,7 +81,7 @@ pub async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: IpAddr, mut drai
         } else {
             StatusCode::BAD_REQUEST
         };
-        record_unreadable(&worker, peer, status);
+        record_unreadable(&worker, address, status);
     }
 }
 
@@ -188,7 +196,7 @@ impl AsyncWrite for Timed {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
+        let written = gather::poll_write(&mut this.stream, cx, bufs);
         this.poll_stalled(cx, written)
     }
 

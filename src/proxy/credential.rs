@@ -3,9 +3,9 @@
 
 use std::borrow::Cow;
 
-use http::HeaderMap;
-use http::header::{AUTHORIZATION, HeaderName};
+use http::header::HeaderName;
 
+use super::known::{Known, KnownHeaders};
 use super::route::Route;
 use super::target::{Ambiguity, Target, decode};
 use crate::keys::secret::{Fingerprinter, is_secret};
@@ -121,7 +121,7 @@ pub enum As {
 pub fn extract<'a>(
     route: Option<&Route>,
     target: &'a Target<'_>,
-    headers: &'a HeaderMap,
+    headers: &KnownHeaders<'a>,
     fingerprinter: &Fingerprinter,
 ) -> Result<Extracted<'a>, Ambiguity> {
     extract_shown(route, target, headers, fingerprinter, |_, _, _| {})
@@ -134,24 +134,24 @@ pub fn extract<'a>(
 pub fn extract_shown<'a>(
     route: Option<&Route>,
     target: &'a Target<'_>,
-    headers: &'a HeaderMap,
+    headers: &KnownHeaders<'a>,
     fingerprinter: &Fingerprinter,
     mut show: impl FnMut(Place, As, &[u8]),
 ) -> Result<Extracted<'a>, Ambiguity> {
     let mut keys = Values::new();
     let mut application_keys = Values::new();
 
-    for value in headers.get_all(DD_API_KEY) {
+    for value in headers.values(Known::ApiKey) {
         show(Place::Header("DD-API-KEY"), As::Key, value.as_bytes());
         keys.add(Cow::Borrowed(value.as_bytes()));
     }
-    for value in headers.get_all(DD_APPLICATION_KEY) {
+    for value in headers.values(Known::ApplicationKey) {
         let place = Place::Header("DD-APPLICATION-KEY");
         show(place, As::ApplicationKey, value.as_bytes());
         application_keys.add(Cow::Borrowed(value.as_bytes()));
     }
     if route.is_some_and(|route| route.reads_bearer) {
-        for value in headers.get_all(AUTHORIZATION) {
+        for value in headers.values(Known::Authorization) {
             if let Some((scheme, token)) = value.as_bytes().split_at_checked(7)
                 && scheme.eq_ignore_ascii_case(b"bearer ")
             {

@@ -15,12 +15,13 @@ use hyper::body::Incoming;
 use super::body::{Bounds, Cut, Meter, Upload};
 use super::credential::{Extracted, STRIPPED};
 use super::identity::{Identity, TRACEPARENT, X_FORWARDED_FOR, X_FORWARDED_PROTO, X_REQUEST_ID};
+use super::known::{Known, KnownNames};
 use super::open::Open;
 use super::reply::{No, Refusal};
 use super::route::{Family, Route};
 use super::strict::HopByHop;
 use super::target::decode;
-use super::upstream::{Lease, OwnCredential, Upstream};
+use super::upstream::{Lease, Link, OwnCredential, Upstream};
 use super::worker::Worker;
 use crate::keys::Principal;
 use crate::telemetry;
@@ -65,6 +66,7 @@ pub async fn forward(
     upstream: &Arc<Upstream>,
     route: &Route,
     parts: &Parts,
+    known: KnownNames,
     body: Incoming,
     extracted: &Extracted<'_>,
     identity: &Identity,
@@ -78,7 +80,7 @@ pub async fn forward(
     }
     let deadline = now + listen.request_timeout;
     let meter = Rc::new(Meter::new(now));
-    open.forwarding(&upstream.name, &meter);
+    open.forwarding(upstream.name, &meter);
     let bounds = Bounds {
         bytes_max: route.body_max,
         idle: listen.body_idle_timeout,
@@ -89,7 +91,7 @@ pub async fn forward(
     *request.method_mut() = parts.method.clone();
     *request.version_mut() = Version::HTTP_11;
     *request.uri_mut() = uri(upstream, extracted)?;
-    *request.headers_mut() = headers(parts, upstream, identity, principal)?;
+    *request.headers_mut() = headers(parts, known, upstream, identity, principal)?;
 
     let mut lease = worker.pool.lease(upstream).await?;
     loop {
@@ -99,8 +101,9 @@ pub async fn forward(
             &worker.counters.upstream_opened
         };
         telemetry::add(counter, 1);
-        let sending = lease.sender.try_send_request(request);
-        match await_head(sending, &meter, upstream.first_byte_timeout, deadline, open).await {
+        let sending = lease.link.send(request);
+        let first_byte = upstream.first_byte_timeout;
+        match await_head(&mut lease.link, sending, &meter, first_byte, deadline, open).await {
             Ok(Ok(response)) => {
                 open.upstream_answered(now.elapsed());
                 let response = clean(response, route.family)?;
@@ -147,6 +150,7 @@ struct TimedOut;
 /// Waits for the head of an answer. The upstream's time runs from the last byte it could take: a long upload is not
 /// held against it, and an upload that waits for its client is timed by its own bounds.
 async fn await_head<T>(
+    link: &mut Link,
     sending: impl Future<Output = T>,
     meter: &Meter,
     first_byte: Duration,
@@ -156,6 +160,7 @@ async fn await_head<T>(
     let mut sending = std::pin::pin!(sending);
     meter.last.set(Instant::now());
     std::future::poll_fn(|cx| {
+        link.drive(cx);
         if let Poll::Ready(answer) = sending.as_mut().poll(cx) {
             return Poll::Ready(Ok(answer));
         }
@@ -222,12 +227,14 @@ pub fn uri(upstream: &Upstream, extracted: &Extracted<'_>) -> Result<Uri, Refusa
 /// When what we say of the caller fits no header.
 pub fn headers(
     parts: &Parts,
+    known: KnownNames,
     upstream: &Upstream,
     identity: &Identity,
     principal: &Principal,
 ) -> Result<HeaderMap, Refusal> {
     let mut headers = HeaderMap::with_capacity(parts.headers.len() + 12);
-    let hop_by_hop = HopByHop::of(&parts.headers);
+    let known = known.with(&parts.headers);
+    let hop_by_hop = HopByHop::of(&known);
     for (name, value) in &parts.headers {
         if passes(name.as_str(), &hop_by_hop, identity) {
             let value = if name == header::REFERER {
@@ -243,7 +250,7 @@ pub fn headers(
     headers.insert(TRACEPARENT, identity.traceparent.clone());
     headers.insert(X_FORWARDED_FOR, identity.forwarded_for.clone());
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(identity.scheme));
-    if let Some(host) = parts.headers.get(header::HOST) {
+    if let Some(host) = known.get(Known::Host) {
         headers.insert(X_FORWARDED_HOST, host.clone());
     }
 
@@ -333,10 +340,9 @@ fn clean(response: Response<Incoming>, family: Family) -> Result<Response<Incomi
     if parts.status.is_informational() || parts.status.as_u16() >= 600 {
         return Err(Refusal::UpstreamBroke);
     }
-    let mut headers = HeaderMap::with_capacity(parts.headers.len() + 4);
-    let hop_by_hop = HopByHop::of(&parts.headers);
-    for (name, value) in &parts.headers {
-        let dropped = match name.as_str() {
+    let hop_by_hop = HopByHop::of_answer(&parts.headers);
+    let is_dropped = |name: &&HeaderName| {
+        match name.as_str() {
             // hyper writes the true one.
             "date" => true,
             // A cookie would come back with every beacon (trap 50).
@@ -344,12 +350,13 @@ fn clean(response: Response<Incoming>, family: Family) -> Result<Response<Incomi
             // API keys do not belong in pages; the browser family gets its own.
             "access-control-allow-origin" | "access-control-allow-credentials" => true,
             name => name.starts_with(IDENTITY_PREFIX) || hop_by_hop.holds(name),
-        };
-        if !dropped {
-            headers.append(name.clone(), value.clone());
         }
+    };
+    // Most often there is none: then nothing is copied.
+    let dropped: Vec<HeaderName> = parts.headers.keys().filter(is_dropped).cloned().collect();
+    for name in dropped {
+        parts.headers.remove(name);
     }
-    parts.headers = headers;
     parts.version = Version::HTTP_11;
     Ok(Response::from_parts(parts, body))
 }

@@ -11,14 +11,14 @@ use std::time::{Instant, SystemTime};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::header::{self, HeaderMap, HeaderValue};
-use http::request::Parts;
 use http::{Method, Request, Response, Uri};
 use hyper::body::Incoming;
 
 use super::body::Answer;
 use super::credential::{self, Extracted};
 use super::forward::{self, Forwarded};
-use super::identity::{Identity, X_REQUEST_ID};
+use super::identity::{Identity, Peer, X_REQUEST_ID};
+use super::known::{Known, KnownHeaders, KnownNames};
 use super::open::Open;
 use super::phase::Busy;
 use super::reply::{self, No, Refusal};
@@ -41,17 +41,19 @@ enum Reply {
 /// Answers one request. Never fails: whatever goes wrong becomes an answer and a record.
 pub async fn handle(
     worker: Rc<Worker>,
-    peer: IpAddr,
+    peer: Rc<Peer>,
     request: Request<Incoming>,
     busy: Busy,
 ) -> Response<Answer> {
     let head_only = request.method() == Method::HEAD;
-    let mut open = Open::begin(&worker, peer, &request, busy);
-    let content_type = request.headers().get(header::CONTENT_TYPE).cloned();
-    let unrouted = unrouted_family(request.uri(), request.headers());
+    let known = KnownNames::of(request.headers());
+    let mut open = Open::begin(&worker, &peer, &request, known, busy);
+    let headers = known.with(request.headers());
+    let content_type = headers.get(Known::ContentType).cloned();
+    let unrouted = unrouted_family(request.uri(), &headers);
 
     // A panic in one request answers 500 and costs only that request.
-    let outcome = AssertUnwindSafe(steps(&worker, peer, request, &mut open))
+    let outcome = AssertUnwindSafe(steps(&worker, &peer, request, known, &mut open))
         .catch_unwind()
         .await;
     let outcome = outcome.unwrap_or_else(|_panic| Err(Refusal::Internal.into()));
@@ -100,10 +102,10 @@ pub async fn handle(
 }
 
 /// How to refuse a request that no route has been found for. What comes from a page must be able to read why.
-pub fn unrouted_family(uri: &Uri, headers: &HeaderMap) -> Family {
+pub fn unrouted_family(uri: &Uri, headers: &KnownHeaders<'_>) -> Family {
     let (path, query) = (uri.path(), uri.query().unwrap_or_default());
-    let of_a_page = headers.contains_key(header::ORIGIN)
-        && (path.starts_with("/v1/input") || path == "/api/v2/logs");
+    let of_a_page =
+        headers.has(Known::Origin) && (path.starts_with("/v1/input") || path == "/api/v2/logs");
     if of_a_page || query.contains("ddforward") || query.contains("ddsource=browser") {
         Family::Browser
     } else {
@@ -114,32 +116,33 @@ pub fn unrouted_family(uri: &Uri, headers: &HeaderMap) -> Family {
 /// The steps, in their order. Each hands on what the next one needs.
 async fn steps(
     worker: &Rc<Worker>,
-    peer: IpAddr,
+    peer: &Peer,
     request: Request<Incoming>,
+    known: KnownNames,
     open: &mut Open,
 ) -> Result<Reply, No> {
     let shared = &worker.shared;
     let (parts, body) = request.into_parts();
 
-    strict::require_unambiguous(&parts, open.head_is_ambiguous())?;
+    strict::require_unambiguous(&parts, known, open.head_is_ambiguous())?;
     let target = Target::read(parts.uri.path(), parts.uri.query())?;
-    let route = find_route(shared, &parts, &target);
+    let route = find_route(shared, &parts.method, known, &target);
     open.routed(route, &target);
     if may_hold_key(route) {
         open.hide_known_keys(shared);
     }
 
-    let extracted =
-        credential::extract(route, &target, &parts.headers, shared.fingerprinter.get())?;
+    let headers = known.with(&parts.headers);
+    let extracted = credential::extract(route, &target, &headers, shared.fingerprinter.get())?;
     let route = route.ok_or_else(|| no_route(&parts.method, &extracted))?;
 
-    let identity = open.identify(&parts.headers, peer, &shared.listen);
+    let identity = open.identify(&headers, peer, &shared.listen);
     let principal = decide(
         shared,
         route,
         &extracted.credential,
         &identity,
-        &parts.headers,
+        &headers,
         open,
     )?;
     open.reserve_record(route, &shared.when_full).await?;
@@ -149,7 +152,8 @@ async fn steps(
         Onward::To(name) => {
             let upstream = worker.upstreams.get(name).ok_or(Refusal::UpstreamRefused)?;
             let forwarded = forward::forward(
-                worker, upstream, route, &parts, body, &extracted, &identity, &principal, open,
+                worker, upstream, route, &parts, known, body, &extracted, &identity, &principal,
+                open,
             )
             .await?;
             Ok(Reply::Upstream(Box::new(forwarded)))
@@ -158,12 +162,14 @@ async fn steps(
 }
 
 /// The route of a request, by its method, its target and who says to have sent it.
-pub fn find_route<'s>(shared: &'s Shared, parts: &Parts, target: &Target<'_>) -> Option<&'s Route> {
-    let from_page = parts.headers.contains_key(header::ORIGIN);
-    let from_agent = parts.headers.contains_key("dd-evp-origin");
-    shared
-        .routes
-        .find(&parts.method, target, from_page, from_agent)
+pub fn find_route<'s>(
+    shared: &'s Shared,
+    method: &Method,
+    known: KnownNames,
+    target: &Target<'_>,
+) -> Option<&'s Route> {
+    let (from_page, from_agent) = (known.has(Known::Origin), known.has(Known::EvpOrigin));
+    shared.routes.find(method, target, from_page, from_agent)
 }
 
 /// Whether somebody may have put a key where none belongs into a path that this was found for.
@@ -204,7 +210,7 @@ pub fn circumstances<'a>(
     shared: &'a Shared,
     asked: Instant,
     address: IpAddr,
-    headers: &'a HeaderMap,
+    headers: &KnownHeaders<'a>,
 ) -> Circumstances<'a> {
     let since_epoch = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
@@ -215,7 +221,7 @@ pub fn circumstances<'a>(
         now: Timestamp(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)),
         address,
         origin: headers
-            .get(header::ORIGIN)
+            .get(Known::Origin)
             .and_then(|origin| origin.to_str().ok()),
     }
 }
@@ -241,7 +247,7 @@ fn decide(
     route: &Route,
     credential: &Credential,
     identity: &Identity,
-    headers: &HeaderMap,
+    headers: &KnownHeaders<'_>,
     open: &mut Open,
 ) -> Result<Principal, No> {
     let asked = Instant::now();

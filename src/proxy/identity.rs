@@ -6,10 +6,11 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use http::Uri;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 
-use super::credential::{DD_API_KEY, DD_APPLICATION_KEY};
+use super::known::{Known, KnownHeaders};
+use super::record::RequestId;
 
 /// The request's id, from the client or made here.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -20,6 +21,26 @@ pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for
 /// What the client spoke.
 pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
+/// Who is at the other end of a connection.
+#[derive(Debug)]
+pub struct Peer {
+    /// Its address.
+    pub address: IpAddr,
+    /// The address as text, once for all requests of the connection.
+    text: HeaderValue,
+}
+
+impl From<IpAddr> for Peer {
+    fn from(address: IpAddr) -> Self {
+        let address = address.to_canonical();
+        Self {
+            address,
+            text: HeaderValue::try_from(address.to_string())
+                .unwrap_or_else(|_| HeaderValue::from_static("unknown")),
+        }
+    }
+}
+
 /// A request's identity for the upstream and the record.
 #[derive(Debug)]
 pub struct Identity {
@@ -29,6 +50,8 @@ pub struct Identity {
     pub request_id: HeaderValue,
     /// `traceparent`.
     pub traceparent: HeaderValue,
+    /// The trace's id in it.
+    pub trace_id: u128,
     /// Whether the trace is the client's, so that its `tracestate` is still about it.
     pub trace_is_clients: bool,
     /// `X-Forwarded-Proto`: what the client spoke, by the word of a trusted proxy that ended its TLS.
@@ -46,67 +69,73 @@ fn random_u128() -> u128 {
     RANDOM.with_borrow_mut(|random| random.u128(1..))
 }
 
-/// Appends the low `digits` hex digits of a number. On the path of every request, where `write!` would be half of the
-/// cost of an id.
-fn push_hex(text: &mut Vec<u8>, number: u128, digits: u32) {
-    for at in (0..digits).rev() {
-        let digit = u8::try_from(number >> (4 * at) & 0xf).unwrap_or(0);
-        text.push(if digit < 10 {
-            b'0' + digit
+/// A number in hex digits. On the path of every request, where `write!` would be half of the cost of an id.
+pub fn hex(number: u128) -> [u8; 32] {
+    let digit = |nibble: u8| {
+        if nibble < 10 {
+            b'0' + nibble
         } else {
-            b'a' + digit - 10
-        });
+            b'a' + nibble - 10
+        }
+    };
+    let mut text = [0; 32];
+    for (two, byte) in text
+        .as_chunks_mut::<2>()
+        .0
+        .iter_mut()
+        .zip(number.to_be_bytes())
+    {
+        *two = [digit(byte >> 4), digit(byte & 0xf)];
     }
+    text
 }
 
 /// A value of nothing but hex digits and dashes, which every header can hold.
-fn ascii(text: Vec<u8>) -> HeaderValue {
-    HeaderValue::from_maybe_shared(bytes::Bytes::from(text))
-        .unwrap_or_else(|_| HeaderValue::from_static("0"))
+fn ascii(text: &[u8]) -> HeaderValue {
+    HeaderValue::from_bytes(text).unwrap_or_else(|_| HeaderValue::from_static("0"))
 }
 
 /// The client's request id if it is one that can go into headers and logs as it is; else a new one. One that is also
 /// found where credentials are is one of them, sent by mistake.
-pub fn request_id(headers: &HeaderMap, uri: &Uri) -> HeaderValue {
+pub fn request_id(headers: &KnownHeaders<'_>, uri: &Uri) -> (HeaderValue, RequestId) {
     let plain =
         |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':');
     let given = headers
-        .get(X_REQUEST_ID)
+        .get(Known::RequestId)
         .and_then(|value| value.to_str().ok());
     let given = given.filter(|id| (1..=128).contains(&id.len()) && id.as_bytes().iter().all(plain));
     if let Some(id) = given {
         let also_in = |text: &str| {
             (id.len() >= 8 && text.contains(id)) || (text.len() >= 8 && id.contains(text))
         };
-        let carried = [DD_API_KEY, DD_APPLICATION_KEY, header::AUTHORIZATION]
-            .iter()
-            .flat_map(|name| headers.get_all(name))
+        let carried = [Known::ApiKey, Known::ApplicationKey, Known::Authorization]
+            .into_iter()
+            .flat_map(|known| headers.values(known))
             .any(|value| value.to_str().is_ok_and(also_in));
         if !carried && !also_in(uri.path()) && !uri.query().is_some_and(also_in) {
-            return HeaderValue::from_str(id).unwrap_or_else(|_| HeaderValue::from_static("0"));
+            let value = HeaderValue::from_str(id).unwrap_or_else(|_| HeaderValue::from_static("0"));
+            return (value, RequestId::Given(id.into()));
         }
     }
-    let mut id = Vec::with_capacity(32);
-    push_hex(&mut id, random_u128(), 32);
-    ascii(id)
+    let id = random_u128();
+    (ascii(&hex(id)), RequestId::Made(id))
 }
 
 /// Who the client is and what its request is called.
 pub fn identify(
-    headers: &HeaderMap,
-    peer: IpAddr,
+    headers: &KnownHeaders<'_>,
+    peer: &Peer,
     trusted: &[IpNet],
     request_id: HeaderValue,
 ) -> Identity {
-    let peer = peer.to_canonical();
     let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
-    let mut client = peer;
+    let mut client = peer.address;
     let mut forwarded_for = String::new();
-    if !trusted.is_empty() && is_trusted(&peer) {
+    let is_proxy = !trusted.is_empty() && is_trusted(&peer.address);
+    if is_proxy {
         // From the right: each trusted hop vouches for the address before its own, and for nothing further left.
         let hops: Vec<&str> = headers
-            .get_all(X_FORWARDED_FOR)
-            .iter()
+            .values(Known::ForwardedFor)
             .filter_map(|value| value.to_str().ok())
             .flat_map(|v| v.split(','))
             .collect();
@@ -125,42 +154,47 @@ pub fn identify(
             }
         }
     }
-    if !forwarded_for.is_empty() {
-        forwarded_for.push_str(", ");
-    }
-    let _ = write!(forwarded_for, "{peer}");
+    let forwarded_for = if forwarded_for.is_empty() {
+        peer.text.clone()
+    } else {
+        let _ = write!(forwarded_for, ", {}", peer.address);
+        HeaderValue::try_from(forwarded_for).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+    };
     let https = headers
-        .get(X_FORWARDED_PROTO)
+        .get(Known::ForwardedProto)
         .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"https"));
     let clients_trace = headers
-        .get(TRACEPARENT)
-        .filter(|value| is_traceparent(value.as_bytes()));
-    let traceparent = clients_trace.cloned().unwrap_or_else(|| {
-        let mut made = Vec::with_capacity(55);
-        made.extend_from_slice(b"00-");
-        push_hex(&mut made, random_u128(), 32);
-        made.push(b'-');
-        push_hex(&mut made, random_u128() | 1, 16);
-        made.extend_from_slice(b"-00");
-        ascii(made)
-    });
+        .get(Known::Traceparent)
+        .and_then(|value| Some((value.clone(), trace_of(value.as_bytes())?)));
+    let trace_is_clients = clients_trace.is_some();
+    let (traceparent, trace_id) = clients_trace.unwrap_or_else(make_trace);
     Identity {
         client,
         request_id,
         traceparent,
-        trace_is_clients: clients_trace.is_some(),
-        scheme: if https && !trusted.is_empty() && is_trusted(&peer) {
-            "https"
-        } else {
-            "http"
-        },
-        forwarded_for: HeaderValue::try_from(forwarded_for)
-            .unwrap_or_else(|_| HeaderValue::from_static("unknown")),
+        trace_id,
+        trace_is_clients,
+        scheme: if https && is_proxy { "https" } else { "http" },
+        forwarded_for,
     }
 }
 
-/// Version 00 of W3C Trace Context, with ids that are not all zero.
-fn is_traceparent(bytes: &[u8]) -> bool {
+/// A trace that begins here, as a value and as its id.
+fn make_trace() -> (HeaderValue, u128) {
+    let trace = random_u128();
+    let span = hex(RANDOM.with_borrow_mut(|random| random.u64(1..)).into());
+    let mut text = *b"00-................................-................-00";
+    for (to, from) in text.iter_mut().skip(3).zip(hex(trace)) {
+        *to = from;
+    }
+    for (to, from) in text.iter_mut().skip(36).zip(span.iter().skip(16)) {
+        *to = *from;
+    }
+    (ascii(&text), trace)
+}
+
+/// The trace of version 00 of W3C Trace Context, with ids that are not all zero.
+fn trace_of(bytes: &[u8]) -> Option<u128> {
     let hex = |part: &[u8]| {
         part.iter()
             .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
@@ -175,14 +209,13 @@ fn is_traceparent(bytes: &[u8]) -> bool {
         parts.next(),
     ) {
         (Some(b"00"), Some(trace), Some(span), Some(flags), None) => {
-            (trace.len(), span.len(), flags.len()) == (32, 16, 2)
-                && hex(trace)
-                && hex(span)
-                && hex(flags)
-                && set(trace)
-                && set(span)
+            let lengths = (trace.len(), span.len(), flags.len()) == (32, 16, 2);
+            let digits = hex(trace) && hex(span) && hex(flags);
+            (lengths && digits && set(trace) && set(span))
+                .then(|| u128::from_str_radix(std::str::from_utf8(trace).ok()?, 16).ok())
+                .flatten()
         }
-        _ => false,
+        _ => None,
     }
 }
 

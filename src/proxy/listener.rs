@@ -14,7 +14,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 
 use super::connection;
-use super::recorder::Queue;
+use super::record_queue::Queue;
 use super::upstream::{Pool, Upstreams};
 use super::worker::{Shared, Worker};
 use crate::drain::Signal;

@@ -3,16 +3,16 @@
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use compact_str::CompactString;
-use http::header::{self, HeaderMap, HeaderValue};
-use http::{Method, Request, StatusCode};
+use http::header::HeaderValue;
+use http::{Request, StatusCode};
 use hyper::body::Incoming;
-use tokio::sync::mpsc;
 
 use super::body::{Cut, Meter};
-use super::identity::{self, Identity};
+use super::identity::{self, Identity, Peer};
+use super::known::{Known, KnownHeaders, KnownNames};
 use super::phase::Busy;
 use super::record::{self, RequestRecord};
 use super::reply::{No, Refusal};
@@ -33,7 +33,7 @@ const SEGMENTS_MAX: usize = 16;
 pub fn shown_path(route: Option<&Route>, target: &Target<'_>) -> CompactString {
     match route {
         // The segment that may be a key is shown as its place in the pattern.
-        Some(route) if route.pattern.ends_with("{key}") => route.pattern.as_ref().into(),
+        Some(route) if route.pattern.ends_with("{key}") => route.pattern.into(),
         Some(_) | None => record::scrub_path(&target.path),
     }
 }
@@ -55,11 +55,12 @@ pub fn holds_key(path: &str, shared: &Shared) -> bool {
 /// A request under way: its record, which is written exactly once, whatever happens to whoever holds this. Dropping it
 /// is finishing it.
 pub struct Open {
-    record: Option<Box<RequestRecord>>,
+    record: Option<RequestRecord>,
     worker: Rc<Worker>,
     started: Instant,
     meter: Option<Rc<Meter>>,
-    permit: Option<mpsc::OwnedPermit<Box<RequestRecord>>>,
+    /// Whether a place is reserved for its record.
+    is_reserved: bool,
     complete: bool,
     /// `X-Request-ID`, on the answer too.
     pub request_id: HeaderValue,
@@ -70,26 +71,26 @@ impl Open {
     /// A request that has just arrived.
     pub fn begin(
         worker: &Rc<Worker>,
-        peer: IpAddr,
+        peer: &Peer,
         request: &Request<Incoming>,
+        known: KnownNames,
         busy: Busy,
     ) -> Self {
         let started = Instant::now();
-        let mut record = RequestRecord::begin(request.method().clone(), peer);
+        let headers = known.with(request.headers());
+        let mut record =
+            RequestRecord::begin(Some(request.method()), peer.address, SystemTime::now());
         record.path = record::scrub_path(request.uri().path());
-        record.user_agent = request
-            .headers()
-            .get(header::USER_AGENT)
-            .map(record::header_text);
+        record.user_agent = headers.get(Known::UserAgent).map(record::header_text);
         busy.body_left(!http_body::Body::is_end_stream(request.body()));
-        let request_id = identity::request_id(request.headers(), request.uri());
-        record.request_id = request_id.to_str().unwrap_or_default().into();
+        let (request_id, id) = identity::request_id(&headers, request.uri());
+        record.request_id = Some(id);
         Self {
-            record: Some(Box::new(record)),
+            record: Some(record),
             worker: Rc::clone(worker),
             started,
             meter: None,
-            permit: None,
+            is_reserved: false,
             complete: false,
             request_id,
             busy,
@@ -103,7 +104,7 @@ impl Open {
 
     /// Its record so far.
     pub fn record(&self) -> Option<&RequestRecord> {
-        self.record.as_deref()
+        self.record.as_ref()
     }
 
     fn note(&mut self, note: impl FnOnce(&mut RequestRecord)) {
@@ -117,7 +118,7 @@ impl Open {
         self.note(|record| {
             record.path = shown_path(route, target);
             if let Some(route) = route {
-                record.route = Some(route.pattern.clone());
+                record.route = Some(route.pattern);
                 record.family = Some(route.family);
             }
         });
@@ -134,17 +135,21 @@ impl Open {
     }
 
     /// Finds out who the client is and what its request is called, and notes it.
-    pub fn identify(&mut self, headers: &HeaderMap, peer: IpAddr, listen: &Listen) -> Identity {
+    pub fn identify(
+        &mut self,
+        headers: &KnownHeaders<'_>,
+        peer: &Peer,
+        listen: &Listen,
+    ) -> Identity {
         let identity = identity::identify(
             headers,
             peer,
             &listen.trusted_proxies,
             self.request_id.clone(),
         );
-        let trace = identity.traceparent.to_str().unwrap_or_default();
         self.note(|record| {
             record.client = identity.client;
-            record.trace_id = trace.split('-').nth(1).unwrap_or_default().into();
+            record.trace_id = Some(identity.trace_id);
         });
         identity
     }
@@ -197,23 +202,23 @@ impl Open {
         if rule == WhenFull::Drop {
             return Ok(());
         }
-        let reserving = self.worker.records.clone().reserve_owned();
-        match tokio::time::timeout(rules.wait_max, reserving).await {
-            Ok(Ok(permit)) => {
-                self.permit = Some(permit);
-                Ok(())
-            }
-            Ok(Err(_)) | Err(_) => {
-                self.note(|record| record.error = Some("record_sink_full"));
-                Err(Refusal::CannotTell.into())
-            }
+        self.is_reserved = self.worker.records.try_reserve();
+        if !self.is_reserved {
+            let reserving = self.worker.records.reserve();
+            let reserved = tokio::time::timeout(rules.wait_max, reserving).await;
+            self.is_reserved = reserved.is_ok();
         }
+        if self.is_reserved {
+            return Ok(());
+        }
+        self.note(|record| record.error = Some("record_sink_full"));
+        Err(Refusal::CannotTell.into())
     }
 
     /// Notes where the request is sent, and who counts its bytes.
-    pub fn forwarding(&mut self, upstream: &str, meter: &Rc<Meter>) {
+    pub fn forwarding(&mut self, upstream: &'static str, meter: &Rc<Meter>) {
         self.meter = Some(Rc::clone(meter));
-        self.note(|record| record.upstream = Some(upstream.into()));
+        self.note(|record| record.upstream = Some(upstream));
     }
 
     /// Ready once `at` has passed.
@@ -286,15 +291,8 @@ impl Drop for Open {
             record.error = record.error.or(Some(cut));
         }
         count(&self.worker.counters, &record);
-        match self.permit.take() {
-            Some(permit) => {
-                permit.send(record);
-            }
-            None => {
-                if self.worker.records.try_send(record).is_err() {
-                    telemetry::add(&self.worker.counters.records_dropped, 1);
-                }
-            }
+        if !self.worker.records.push(record, self.is_reserved) {
+            telemetry::add(&self.worker.counters.records_dropped, 1);
         }
     }
 }
@@ -304,9 +302,9 @@ fn count(counters: &WorkerCounters, record: &RequestRecord) {
         .family
         .map_or(Family::ALL.len(), |family| family as usize);
     let method = match record.method {
-        Method::GET | Method::HEAD | Method::OPTIONS => 0,
-        Method::POST => 1,
-        Method::PUT | Method::PATCH | Method::DELETE => 2,
+        "GET" | "HEAD" | "OPTIONS" => 0,
+        "POST" => 1,
+        "PUT" | "PATCH" | "DELETE" => 2,
         _ => METHODS.len() - 1,
     };
     let status = record.status.map_or(STATUSES.len() - 1, |status| {
@@ -322,11 +320,11 @@ fn count(counters: &WorkerCounters, record: &RequestRecord) {
 
 /// The record of a request that could not be read at all: hyper has answered it and closes the connection.
 pub fn record_unreadable(worker: &Rc<Worker>, peer: IpAddr, status: StatusCode) {
-    let mut record = RequestRecord::begin(Method::from_bytes(b"-").unwrap_or(Method::GET), peer);
+    let mut record = RequestRecord::begin(None, peer, SystemTime::now());
     record.status = Some(status);
     record.error = Some("unreadable");
     count(&worker.counters, &record);
-    if worker.records.try_send(Box::new(record)).is_err() {
+    if !worker.records.push(record, false) {
         telemetry::add(&worker.counters.records_dropped, 1);
     }
 }

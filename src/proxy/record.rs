@@ -1,5 +1,5 @@
 //! The request's record: begun on arrival, filled along the way, written exactly once. It is
-//! fields until `recorder` writes it; no secret is ever one of them.
+//! fields until `record_line` makes text of it; no secret is ever one of them.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -8,7 +8,6 @@ use std::time::{Duration, SystemTime};
 
 use compact_str::{CompactString, format_compact};
 use http::{Method, StatusCode};
-use serde::Serialize;
 
 use super::route::Family;
 use crate::keys::policy::Decision;
@@ -20,15 +19,25 @@ const TEXT_BYTES_MAX: usize = 512;
 /// What is shown of a path that a key was put into where none belongs.
 pub const HIDDEN: &str = "{hidden}";
 
-/// What is known of one request (DESIGN 6).
+/// What a request is called: the client's name for it, or one made here, of which only the number is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RequestId {
+    /// Made here: 32 hex digits.
+    Made(u128),
+    /// The client's.
+    Given(CompactString),
+}
+
+/// What is known of one request (DESIGN 6). Nothing in it is counted by reference, and what is of one size is in place: so it is
+/// handed to the writer's thread as it is.
 #[derive(Debug)]
 pub struct RequestRecord {
     /// When its head had arrived.
     pub at: SystemTime,
-    /// Its method.
-    pub method: Method,
+    /// Its method, if it is one that is known.
+    pub method: &'static str,
     /// The route's pattern.
-    pub route: Option<Box<str>>,
+    pub route: Option<&'static str>,
     /// The route's family.
     pub family: Option<Family>,
     /// The path, scrubbed of anything that could be a secret; no query.
@@ -49,12 +58,12 @@ pub struct RequestRecord {
     pub client: IpAddr,
     /// As sent, cut and scrubbed.
     pub user_agent: Option<CompactString>,
-    /// The request's id, the client's or ours.
-    pub request_id: CompactString,
-    /// The trace it belongs to.
-    pub trace_id: CompactString,
+    /// The request's id, the client's or ours; `None` when it could not be read.
+    pub request_id: Option<RequestId>,
+    /// The trace it belongs to; `None` when it was refused before it had one.
+    pub trace_id: Option<u128>,
     /// The upstream's name.
-    pub upstream: Option<Box<str>>,
+    pub upstream: Option<&'static str>,
     /// How often it was sent once more.
     pub retries: u32,
     /// The decision; `None` when the request was refused before there was one to make.
@@ -74,11 +83,11 @@ pub struct RequestRecord {
 }
 
 impl RequestRecord {
-    /// The record of a request that has just arrived.
-    pub fn begin(method: Method, client: IpAddr) -> Self {
+    /// The record of a request that has just arrived; without a method when it could not be read.
+    pub fn begin(method: Option<&Method>, client: IpAddr, at: SystemTime) -> Self {
         Self {
-            at: SystemTime::now(),
-            method,
+            at,
+            method: method.map_or(OTHER_METHOD, method_word),
             route: None,
             family: None,
             path: CompactString::default(),
@@ -90,8 +99,8 @@ impl RequestRecord {
             upstream_duration: None,
             client,
             user_agent: None,
-            request_id: CompactString::default(),
-            trace_id: CompactString::default(),
+            request_id: None,
+            trace_id: None,
             upstream: None,
             retries: 0,
             decision: None,
@@ -105,74 +114,31 @@ impl RequestRecord {
     }
 
     /// The kind of credential that decided: a pair where an application key was part of it.
-    fn auth_kind(&self) -> Option<&'static str> {
+    pub fn auth_kind(&self) -> Option<&'static str> {
         match (&self.attribution.key, &self.attribution.application_key) {
             (Some(_), Some(_)) => Some("pair"),
             (Some(key), None) | (None, Some(key)) => Some(key.kind.as_str()),
             (None, None) => None,
         }
     }
-
-    /// Appends the record as one line of JSON.
-    pub fn write_line(&self, line: &mut Vec<u8>) {
-        let milliseconds = |duration: Duration| (duration.as_secs_f64() * 1e6).round() / 1e3;
-        let owned = &self.attribution;
-        let json = Line {
-            time: time(self.at),
-            method: method_word(&self.method),
-            route: self.route.as_deref(),
-            path: &self.path,
-            status: self.status.map(|status| status.as_u16()),
-            request_bytes: self.request_bytes,
-            response_bytes: self.response_bytes,
-            duration_ms: milliseconds(self.duration),
-            auth_duration_ms: milliseconds(self.auth_duration),
-            upstream_duration_ms: self.upstream_duration.map(milliseconds),
-            client: self.client,
-            user_agent: self.user_agent.as_deref(),
-            request_id: &self.request_id,
-            trace_id: &self.trace_id,
-            upstream: self.upstream.as_deref(),
-            retries: self.retries,
-            family: self.family.map(Family::as_str),
-            decision: decision_word(self.decision),
-            reason: self.reason.map(Reason::as_str),
-            kind: self.auth_kind(),
-            key_id: owned.key.as_ref().map(|key| key.id.to_string()),
-            key_name: owned.key.as_ref().map(|key| key.name.as_str()),
-            application_key_id: owned.application_key.as_ref().map(|key| key.id.to_string()),
-            shadow_revoked: self.shadow_revoked.then_some(true),
-            view_revision: self.view_revision,
-            view_age_ms: self.view_age.map(milliseconds),
-            org_id: owned.org.as_ref().map(|(id, _)| id.to_string()),
-            org_name: owned.org.as_ref().map(|(_, name)| name.as_str()),
-            user_id: owned.user.as_ref().map(|(id, _)| id.to_string()),
-            user_name: owned.user.as_ref().map(|(_, name)| name.as_str()),
-            error: self.error,
-        };
-        let before = line.len();
-        if serde_json::to_writer(&mut *line, &json).is_err() {
-            // Strings and numbers always serialise; were it ever otherwise, half a line must not be written.
-            line.truncate(before);
-            return;
-        }
-        line.push(b'\n');
-    }
 }
 
+/// What stands for every method that is not known.
+const OTHER_METHOD: &str = "_OTHER";
+
 /// The method, if it is one that is known: anybody can make one up (OpenTelemetry, HTTP spans).
-pub fn method_word(method: &Method) -> &str {
+pub const fn method_word(method: &Method) -> &'static str {
     match *method {
-        Method::GET
-        | Method::HEAD
-        | Method::POST
-        | Method::PUT
-        | Method::PATCH
-        | Method::DELETE
-        | Method::OPTIONS
-        | Method::CONNECT
-        | Method::TRACE => method.as_str(),
-        _ => "_OTHER",
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        Method::CONNECT => "CONNECT",
+        Method::TRACE => "TRACE",
+        _ => OTHER_METHOD,
     }
 }
 
@@ -185,85 +151,6 @@ pub const fn decision_word(decision: Option<Decision>) -> &'static str {
         Some(Decision::Bad) => "bad",
         Some(Decision::CannotTell) => "cannot_tell",
     }
-}
-
-#[derive(Serialize)]
-struct Line<'a> {
-    time: String,
-    #[serde(rename = "http.request.method")]
-    method: &'a str,
-    #[serde(rename = "http.route", skip_serializing_if = "Option::is_none")]
-    route: Option<&'a str>,
-    #[serde(rename = "url.path")]
-    path: &'a str,
-    #[serde(
-        rename = "http.response.status_code",
-        skip_serializing_if = "Option::is_none"
-    )]
-    status: Option<u16>,
-    #[serde(rename = "http.request.body.size")]
-    request_bytes: u64,
-    #[serde(rename = "http.response.body.size")]
-    response_bytes: u64,
-    #[serde(rename = "duration_ms")]
-    duration_ms: f64,
-    #[serde(rename = "auth.duration_ms")]
-    auth_duration_ms: f64,
-    #[serde(
-        rename = "upstream.duration_ms",
-        skip_serializing_if = "Option::is_none"
-    )]
-    upstream_duration_ms: Option<f64>,
-    #[serde(rename = "client.address")]
-    client: IpAddr,
-    #[serde(
-        rename = "user_agent.original",
-        skip_serializing_if = "Option::is_none"
-    )]
-    user_agent: Option<&'a str>,
-    #[serde(rename = "request.id")]
-    request_id: &'a str,
-    trace_id: &'a str,
-    #[serde(rename = "upstream.name", skip_serializing_if = "Option::is_none")]
-    upstream: Option<&'a str>,
-    retries: u32,
-    #[serde(rename = "route.family", skip_serializing_if = "Option::is_none")]
-    family: Option<&'static str>,
-    #[serde(rename = "auth.decision")]
-    decision: &'static str,
-    #[serde(rename = "auth.reason", skip_serializing_if = "Option::is_none")]
-    reason: Option<&'static str>,
-    #[serde(rename = "auth.kind", skip_serializing_if = "Option::is_none")]
-    kind: Option<&'static str>,
-    #[serde(rename = "auth.key_id", skip_serializing_if = "Option::is_none")]
-    key_id: Option<String>,
-    #[serde(rename = "auth.key_name", skip_serializing_if = "Option::is_none")]
-    key_name: Option<&'a str>,
-    #[serde(rename = "auth.app_key_id", skip_serializing_if = "Option::is_none")]
-    application_key_id: Option<String>,
-    #[serde(
-        rename = "auth.shadow_revoked",
-        skip_serializing_if = "Option::is_none"
-    )]
-    shadow_revoked: Option<bool>,
-    #[serde(rename = "auth.view_revision", skip_serializing_if = "Option::is_none")]
-    view_revision: Option<u64>,
-    #[serde(rename = "auth.view_age_ms", skip_serializing_if = "Option::is_none")]
-    view_age_ms: Option<f64>,
-    #[serde(rename = "org.id", skip_serializing_if = "Option::is_none")]
-    org_id: Option<String>,
-    #[serde(rename = "org.name", skip_serializing_if = "Option::is_none")]
-    org_name: Option<&'a str>,
-    #[serde(rename = "user.id", skip_serializing_if = "Option::is_none")]
-    user_id: Option<String>,
-    #[serde(rename = "user.name", skip_serializing_if = "Option::is_none")]
-    user_name: Option<&'a str>,
-    #[serde(rename = "error.type", skip_serializing_if = "Option::is_none")]
-    error: Option<&'static str>,
-}
-
-fn time(at: SystemTime) -> String {
-    jiff::Timestamp::try_from(at).map_or_else(|_| String::new(), |at| format!("{at:.3}"))
 }
 
 /// As many hex digits in a row as the shortest issued secret has.
@@ -370,20 +257,5 @@ mod tests {
             "/api/v2/users/8f4e7c1a-0000-4000-8000-000000000000"
         );
         assert!(scrub(&"x".repeat(10_000)).len() < 600);
-    }
-
-    #[test]
-    fn a_record_is_one_line_whatever_its_client_sends() {
-        let mut record = RequestRecord::begin(Method::POST, IpAddr::from([127, 0, 0, 1]));
-        record.path = "/a\n{\"forged\":1}\u{1b}[31m".into();
-        record.user_agent = Some("x\r\ny\u{2028}".into());
-        let mut line = Vec::new();
-        record.write_line(&mut line);
-        let text = String::from_utf8(line).unwrap();
-        assert_eq!(text.matches('\n').count(), 1);
-        assert!(!text.contains('\u{1b}') && !text.contains('\r'));
-        let read: serde_json::Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(read["url.path"], "/a\n{\"forged\":1}\u{1b}[31m");
-        assert_eq!(read["auth.decision"], "none");
     }
 }

@@ -1,6 +1,7 @@
 //! The writer of records: one thread that formats and writes those of all workers, in batches. What is in a record is
 //! `record`'s business; a request only hands it over.
 
+use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -9,9 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-
 use super::record::RequestRecord;
+use super::record_line::LineWriter;
+use super::record_queue::{Lane, Queue};
 
 /// Somebody who is shown each record as it ends; called on the writer's thread.
 pub type Onlooker = Box<dyn FnMut(&RequestRecord) -> io::Result<()> + Send>;
@@ -28,9 +29,6 @@ pub enum Sink {
     Off,
 }
 
-/// One worker's end of the queue of records.
-pub type Queue = mpsc::Sender<Box<RequestRecord>>;
-
 /// The thread that formats and writes the records of all workers, in batches.
 pub struct Recorder {
     thread: JoinHandle<()>,
@@ -43,7 +41,7 @@ const TICK: Duration = Duration::from_millis(5);
 const BROKEN_PAUSE: Duration = Duration::from_millis(100);
 /// How often it still tries once the program is ending.
 const LAST_CHANCES: u32 = 10;
-/// The most records taken from one worker at a time.
+/// The most records that are formatted before they are written.
 const BATCH: usize = 512;
 
 impl Recorder {
@@ -56,56 +54,27 @@ impl Recorder {
             Sink::File(path) => Some(open(path)?),
             Sink::Stdout | Sink::Print(_) | Sink::Off => None,
         };
-        let (senders, mut queues): (Vec<_>, Vec<_>) = (0..workers)
-            .map(|_| mpsc::channel::<Box<RequestRecord>>(queue_max.max(1)))
-            .unzip();
+        let (queues, lanes) = (0..workers).map(|_| Queue::new(queue_max)).unzip();
         let reopen = Arc::new(AtomicBool::new(false));
         let asked = Arc::clone(&reopen);
+        let writer = Writer {
+            lanes,
+            next: 0,
+            at_hand: VecDeque::new(),
+            formatted: 0,
+            lines: LineWriter::default(),
+            output: Output {
+                sink,
+                file,
+                waiting: Vec::with_capacity(64 * 1024),
+                written: 0,
+                broken: false,
+            },
+        };
         let thread = std::thread::Builder::new()
             .name("records".into())
-            .spawn(move || {
-                let mut output = Output {
-                    sink,
-                    file,
-                    waiting: Vec::with_capacity(64 * 1024),
-                    written: 0,
-                    broken: false,
-                };
-                let mut last_chances = LAST_CHANCES;
-                while !queues.is_empty() || !output.waiting.is_empty() {
-                    if asked.swap(false, Ordering::AcqRel) {
-                        output.reopen();
-                    }
-                    // While lines wait for a sink that does not take them, nothing is taken from the queues: they fill, and
-                    // the rules for full queues apply.
-                    let taken = if output.waiting.is_empty() {
-                        output.take(&mut queues)
-                    } else {
-                        0
-                    };
-                    if output.write() {
-                        if taken == 0 {
-                            std::thread::sleep(TICK);
-                        }
-                        continue;
-                    }
-                    if queues.iter().all(mpsc::Receiver::is_closed) {
-                        last_chances -= 1;
-                        if last_chances == 0 {
-                            let lines =
-                                output.waiting.iter().filter(|byte| **byte == b'\n').count();
-                            let queued: usize = queues.iter().map(mpsc::Receiver::len).sum();
-                            complain(&format!(
-                                "{} records could not be written and are lost",
-                                lines + queued
-                            ));
-                            return;
-                        }
-                    }
-                    std::thread::sleep(BROKEN_PAUSE);
-                }
-            })?;
-        Ok((Self { thread, reopen }, senders))
+            .spawn(move || writer.run(&asked))?;
+        Ok((Self { thread, reopen }, queues))
     }
 
     /// Opens the file again, after it has been moved away.
@@ -116,6 +85,102 @@ impl Recorder {
     /// Waits until every record handed over has been written. Returns when all queues are closed.
     pub fn finish(self) {
         let _ = self.thread.join();
+    }
+}
+
+/// What the thread has.
+struct Writer {
+    lanes: Vec<Arc<Lane>>,
+    /// The lane that is taken from next; the one before it is where the records at hand are from.
+    next: usize,
+    at_hand: VecDeque<RequestRecord>,
+    /// How many of that lane's records are lines that wait.
+    formatted: usize,
+    lines: LineWriter,
+    output: Output,
+}
+
+impl Writer {
+    fn run(mut self, asked_to_reopen: &AtomicBool) {
+        let mut last_chances = LAST_CHANCES;
+        loop {
+            if asked_to_reopen.swap(false, Ordering::AcqRel) {
+                self.output.reopen();
+            }
+            // While lines wait for a sink that does not take them, nothing is taken from the queues: they fill, and the
+            // rules for full queues apply.
+            if !self.output.write() {
+                if self.lanes.iter().all(|lane| lane.has_ended()) {
+                    last_chances -= 1;
+                    if last_chances == 0 {
+                        self.give_up();
+                        return;
+                    }
+                }
+                std::thread::sleep(BROKEN_PAUSE);
+                continue;
+            }
+            self.release();
+            if self.format() {
+                continue;
+            }
+            if !self.take() {
+                // Ended first, empty afterwards: so nothing can have come in between.
+                let ended = self.lanes.iter().all(|lane| lane.has_ended());
+                if ended && self.lanes.iter().all(|lane| lane.is_empty()) {
+                    return;
+                }
+                std::thread::sleep(TICK);
+            }
+        }
+    }
+
+    /// Takes all that waits in the next lane that has something. Returns whether there is one.
+    fn take(&mut self) -> bool {
+        for _ in 0..self.lanes.len() {
+            let at = self.next % self.lanes.len();
+            self.next = at + 1;
+            if let Some(lane) = self.lanes.get(at)
+                && lane.take(&mut self.at_hand)
+            {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Makes lines of a batch of what is at hand. Returns whether there was something.
+    fn format(&mut self) -> bool {
+        while self.formatted < BATCH
+            && let Some(record) = self.at_hand.pop_front()
+        {
+            self.formatted += 1;
+            match &mut self.output.sink {
+                // Somebody looking on; what they miss is in nobody's log.
+                Sink::Print(print) => drop(print(&record)),
+                Sink::Off => {}
+                Sink::Stdout | Sink::File(_) => {
+                    self.lines.write(&record, &mut self.output.waiting);
+                }
+            }
+        }
+        self.formatted > 0
+    }
+
+    /// Gives the places of what is written back to its lane.
+    fn release(&mut self) {
+        if self.formatted > 0
+            && let Some(lane) = self.lanes.get(self.next.wrapping_sub(1))
+        {
+            lane.release(self.formatted);
+            self.formatted = 0;
+        }
+    }
+
+    fn give_up(&self) {
+        let queued: usize = self.lanes.iter().map(|lane| lane.close()).sum();
+        let lost = self.formatted + self.at_hand.len() + queued;
+        complain(&format!("{lost} records could not be written and are lost"));
     }
 }
 
@@ -131,30 +196,6 @@ struct Output {
 }
 
 impl Output {
-    /// Formats a batch from every queue, dropping the queues that have ended. Returns how many records it took.
-    fn take(&mut self, queues: &mut Vec<mpsc::Receiver<Box<RequestRecord>>>) -> usize {
-        let mut taken = 0;
-        queues.retain_mut(|queue| {
-            for _ in 0..BATCH {
-                match queue.try_recv() {
-                    Ok(record) => {
-                        taken += 1;
-                        match &mut self.sink {
-                            // Somebody looking on; what they miss is in nobody's log.
-                            Sink::Print(print) => drop(print(&record)),
-                            Sink::Off => {}
-                            Sink::Stdout | Sink::File(_) => record.write_line(&mut self.waiting),
-                        }
-                    }
-                    Err(mpsc::error::TryRecvError::Empty) => break,
-                    Err(mpsc::error::TryRecvError::Disconnected) => return false,
-                }
-            }
-            true
-        });
-        taken
-    }
-
     /// Writes what waits. Returns whether all of it is written.
     fn write(&mut self) -> bool {
         while let Some(rest) = self
@@ -220,6 +261,7 @@ fn complain(text: &str) {
 #[cfg(test)]
 mod tests {
     use std::net::IpAddr;
+    use std::time::SystemTime;
 
     use http::Method;
 
@@ -229,12 +271,9 @@ mod tests {
     fn a_full_broken_sink_does_not_stop_the_writer_from_ending() {
         let (recorder, queues) = Recorder::start(Sink::Off, 2, 4).unwrap();
         for queue in &queues {
-            queue
-                .try_send(Box::new(RequestRecord::begin(
-                    Method::GET,
-                    IpAddr::from([127, 0, 0, 1]),
-                )))
-                .unwrap();
+            let address = IpAddr::from([127, 0, 0, 1]);
+            let record = RequestRecord::begin(Some(&Method::GET), address, SystemTime::now());
+            assert!(queue.push(record, false));
         }
         drop(queues);
         recorder.finish();

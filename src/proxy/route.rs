@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use http::Method;
 
 use super::target::Target;
-use crate::config::{RouteAccess, RouteConfig, RouteFamily};
+use crate::config::{self, RouteAccess, RouteConfig, RouteFamily};
 use crate::keys::{Access, rules};
 
 /// Groups of routes whose clients read an answer in the same way (DESIGN 4): the shape of a refusal, and a metric label.
@@ -77,7 +77,7 @@ pub enum Destination {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     /// As it is written in the table; the label in records. Never holds a key.
-    pub pattern: Box<str>,
+    pub pattern: &'static str,
     /// What the caller must present.
     pub access: Access,
     /// How refusals look.
@@ -515,7 +515,7 @@ fn default_entry(row: &Row) -> Entry {
         methods: methods(row.methods),
         when: row.when,
         route: Route {
-            pattern: row.path.into(),
+            pattern: row.path,
             access,
             family: row.family,
             destination,
@@ -556,7 +556,7 @@ fn own_entry(own: &RouteConfig) -> Entry {
         methods: methods(&own.method),
         when: When::Always,
         route: Route {
-            pattern: own.path.as_str().into(),
+            pattern: config::lasting(&own.path),
             access,
             family,
             destination: Destination::Upstream(own.upstream.as_deref().unwrap_or("default").into()),

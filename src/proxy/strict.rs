@@ -5,6 +5,7 @@ use http::header::{self, GetAll, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method, Version};
 
+use super::known::{Known, KnownHeaders, KnownNames};
 use super::reply::{No, Refusal};
 use super::target::Ambiguity;
 
@@ -25,18 +26,21 @@ const NEVER_FOLDED: [&str; 9] = [
 ///
 /// # Errors
 /// The contract's row.
-pub fn require_unambiguous(parts: &Parts, head_is_ambiguous: bool) -> Result<(), No> {
+pub fn require_unambiguous(
+    parts: &Parts,
+    known: KnownNames,
+    head_is_ambiguous: bool,
+) -> Result<(), No> {
     if head_is_ambiguous {
         return Err(Ambiguity::Framing.into());
     }
-    let headers = &parts.headers;
+    let headers = known.with(&parts.headers);
     if matches!(parts.method, Method::CONNECT | Method::TRACE) {
         return Err(Refusal::NotSupported.into());
     }
     // `Upgrade: h2c` is an offer that curl makes; RFC 9110, 7.8 lets a server pass over it. Others expect a yes.
     if headers
-        .get_all(header::UPGRADE)
-        .iter()
+        .values(Known::Upgrade)
         .any(|value| !value.as_bytes().eq_ignore_ascii_case(b"h2c"))
     {
         return Err(Refusal::NotSupported.into());
@@ -49,20 +53,21 @@ pub fn require_unambiguous(parts: &Parts, head_is_ambiguous: bool) -> Result<(),
     {
         return Err(Ambiguity::Path.into());
     }
-    require_host(parts)?;
-    require_framing(parts)?;
-    for name in headers.keys() {
-        let name = name.as_str();
-        if name.contains('_') {
-            let folded = name.replace('_', "-");
+    require_host(parts, &headers)?;
+    require_framing(parts, &headers)?;
+    if known.has_folded() {
+        for name in headers.map.keys() {
+            let folded = name.as_str().replace('_', "-");
+            if folded == name.as_str() {
+                continue;
+            }
             if NEVER_FOLDED.contains(&folded.as_str()) {
                 return Err(Ambiguity::HeaderName.into());
             }
         }
     }
     if headers
-        .get_all(header::EXPECT)
-        .iter()
+        .values(Known::Expect)
         .any(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
     {
         return Err(Refusal::ExpectationFailed.into());
@@ -71,8 +76,8 @@ pub fn require_unambiguous(parts: &Parts, head_is_ambiguous: bool) -> Result<(),
 }
 
 /// Exactly one valid Host (RFC 9112, 3.2); HTTP/1.0 may do without.
-fn require_host(parts: &Parts) -> Result<(), Ambiguity> {
-    let mut hosts = parts.headers.get_all(header::HOST).iter();
+fn require_host(parts: &Parts, headers: &KnownHeaders<'_>) -> Result<(), Ambiguity> {
+    let mut hosts = headers.values(Known::Host);
     let valid = |bytes: &[u8]| {
         let of_a_host =
             |byte: &u8| byte.is_ascii_alphanumeric() || b".-_~:[]%!$&'()*+=".contains(byte);
@@ -86,18 +91,17 @@ fn require_host(parts: &Parts) -> Result<(), Ambiguity> {
 }
 
 /// One framing and no other: `chunked` alone, or one length (RFC 9112, 6.1 and 6.3).
-fn require_framing(parts: &Parts) -> Result<(), Ambiguity> {
-    let headers = &parts.headers;
-    let mut encodings = headers.get_all(header::TRANSFER_ENCODING).iter();
+fn require_framing(parts: &Parts, headers: &KnownHeaders<'_>) -> Result<(), Ambiguity> {
+    let mut encodings = headers.values(Known::TransferEncoding);
     match (encodings.next(), encodings.next()) {
         (None, _) => {}
         (Some(encoding), None)
             if encoding.as_bytes().eq_ignore_ascii_case(b"chunked")
                 && parts.version == Version::HTTP_11
-                && !headers.contains_key(header::CONTENT_LENGTH) => {}
+                && !headers.has(Known::ContentLength) => {}
         (Some(_), _) => return Err(Ambiguity::Framing),
     }
-    if headers.get_all(header::CONTENT_LENGTH).iter().count() > 1 {
+    if headers.values(Known::ContentLength).count() > 1 {
         return Err(Ambiguity::Framing);
     }
     Ok(())
@@ -111,7 +115,14 @@ pub struct HopByHop<'a> {
 
 impl<'a> HopByHop<'a> {
     /// Of one message.
-    pub fn of(headers: &'a HeaderMap) -> Self {
+    pub fn of(headers: &KnownHeaders<'a>) -> Self {
+        Self {
+            named: headers.get_all(Known::Connection),
+        }
+    }
+
+    /// Of an upstream's answer.
+    pub fn of_answer(headers: &'a HeaderMap) -> Self {
         let named = headers.contains_key(header::CONNECTION);
         Self {
             named: named.then(|| headers.get_all(header::CONNECTION)),

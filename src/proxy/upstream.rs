@@ -9,10 +9,13 @@ use std::path::Path;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use http::header::{HeaderName, HeaderValue};
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject;
@@ -23,6 +26,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::body::Upload;
+use super::gather;
 use super::reply::Refusal;
 use crate::config::{self, Config};
 
@@ -54,7 +58,7 @@ impl fmt::Debug for OwnCredential {
 /// What does not change about an upstream; shared by all workers.
 pub struct Upstream {
     /// Its name in the configuration.
-    pub name: Box<str>,
+    pub name: &'static str,
     /// Host and port, as its Host header.
     pub authority: HeaderValue,
     /// What goes before every path; empty or `/…` without a slash at the end.
@@ -115,7 +119,7 @@ impl Upstream {
             None
         };
         Ok(Self {
-            name: name.into(),
+            name: config::lasting(name),
             authority: HeaderValue::from_str(&config.url.authority)
                 .map_err(|_| wrong("bad host".into()))?,
             path_prefix: config.url.path_prefix.as_str().into(),
@@ -131,8 +135,8 @@ impl Upstream {
         })
     }
 
-    /// Opens a connection; its task runs on this worker until either side closes it.
-    async fn connect(&self) -> Result<SendRequest<Upload>, Refusal> {
+    /// Opens a connection.
+    async fn connect(&self) -> Result<Link, Refusal> {
         let connecting = async {
             let tcp = TcpStream::connect((&*self.host, self.port)).await?;
             tcp.set_nodelay(true)?;
@@ -153,11 +157,10 @@ impl Upstream {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|_| Refusal::UpstreamBroke)?;
-        tokio::task::spawn_local(async move {
-            // Its errors reach the request that was under way; an idle connection that ends is just not used again.
-            let _ = connection.await;
-        });
-        Ok(sender)
+        Ok(Link {
+            sender,
+            connection: Some(Box::pin(connection)),
+        })
     }
 }
 
@@ -213,7 +216,7 @@ pub fn connector(ca_file: Option<&Path>) -> Result<TlsConnector, String> {
 
 /// All upstreams by name, with `default` for every name that has none of its own.
 pub struct Upstreams {
-    by_name: BTreeMap<Box<str>, Arc<Upstream>>,
+    by_name: BTreeMap<&'static str, Arc<Upstream>>,
 }
 
 impl Upstreams {
@@ -224,10 +227,8 @@ impl Upstreams {
     pub fn new(config: &Config) -> Result<Self, String> {
         let mut by_name = BTreeMap::new();
         for (name, upstream) in &config.upstreams {
-            by_name.insert(
-                name.as_str().into(),
-                Arc::new(Upstream::new(name, upstream)?),
-            );
+            let upstream = Upstream::new(name, upstream)?;
+            by_name.insert(upstream.name, Arc::new(upstream));
         }
         Ok(Self { by_name })
     }
@@ -240,21 +241,58 @@ impl Upstreams {
     }
 }
 
-struct Idle {
+/// One connection to an upstream, with no task of its own: it moves when whoever has it drives it. The request that is sent on
+/// it drives it in its own task, so that neither a request nor its answer is handed from one task to another: that would be
+/// two more wake-ups and two more turns of the scheduler for each request.
+pub struct Link {
     sender: SendRequest<Upload>,
+    /// `None` once it has ended. How it ended is told to the request that was under way.
+    connection: Option<Pin<Box<Connection>>>,
+}
+
+type Connection = http1::Connection<TokioIo<Stream>, Upload>;
+
+impl Link {
+    /// Writes what is to be sent and reads what has come, as far as the socket lets it.
+    pub fn drive(&mut self, cx: &mut Context<'_>) {
+        if let Some(connection) = &mut self.connection
+            && connection.as_mut().poll(cx).is_ready()
+        {
+            self.connection = None;
+        }
+    }
+
+    /// Hands a request to the connection; [`Self::drive`] sends it.
+    pub fn send(
+        &mut self,
+        request: Request<Upload>,
+    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<Upload>>>> + use<>
+    {
+        self.sender.try_send_request(request)
+    }
+
+    /// Whether it can take a request, after a look at what has come meanwhile: an upstream that has closed it says so there.
+    fn is_usable(&mut self) -> bool {
+        self.drive(&mut Context::from_waker(Waker::noop()));
+        self.connection.is_some() && self.sender.is_ready()
+    }
+}
+
+struct Idle {
+    link: Link,
     since: Instant,
 }
 
 /// One worker's kept connections, the most recently used on top.
 #[derive(Default)]
 pub struct Pool {
-    idle: RefCell<BTreeMap<Box<str>, Vec<Idle>>>,
+    idle: RefCell<BTreeMap<&'static str, Vec<Idle>>>,
 }
 
 /// A connection for one request.
 pub struct Lease {
     /// To send on.
-    pub sender: SendRequest<Upload>,
+    pub link: Link,
     /// Whether an earlier request was answered on it.
     pub reused: bool,
     upstream: Arc<Upstream>,
@@ -268,7 +306,7 @@ impl Pool {
     /// How connecting failed, as the client is told.
     pub async fn lease(self: &Rc<Self>, upstream: &Arc<Upstream>) -> Result<Lease, Refusal> {
         match self.take(upstream) {
-            Some(sender) => Ok(self.lend(sender, true, upstream)),
+            Some(link) => Ok(self.lend(link, true, upstream)),
             None => self.open(upstream).await,
         }
     }
@@ -281,38 +319,34 @@ impl Pool {
         Ok(self.lend(upstream.connect().await?, false, upstream))
     }
 
-    fn lend(
-        self: &Rc<Self>,
-        sender: SendRequest<Upload>,
-        reused: bool,
-        upstream: &Arc<Upstream>,
-    ) -> Lease {
+    fn lend(self: &Rc<Self>, link: Link, reused: bool, upstream: &Arc<Upstream>) -> Lease {
         Lease {
-            sender,
+            link,
             reused,
             upstream: Arc::clone(upstream),
             pool: Rc::clone(self),
         }
     }
 
-    fn take(&self, upstream: &Upstream) -> Option<SendRequest<Upload>> {
+    fn take(&self, upstream: &Upstream) -> Option<Link> {
         let mut idle = self.idle.borrow_mut();
         let kept = idle.get_mut(&upstream.name)?;
-        while let Some(Idle { sender, since }) = kept.pop() {
-            if sender.is_ready() && since.elapsed() < upstream.keep_alive {
-                return Some(sender);
+        while let Some(Idle { mut link, since }) = kept.pop() {
+            if link.is_usable() && since.elapsed() < upstream.keep_alive {
+                return Some(link);
             }
         }
         None
     }
 
-    /// Closes what has been idle too long. Called now and then, so that a worker without requests keeps nothing open.
+    /// Closes what has been idle too long, and what its upstream has closed. Called now and then, so that a worker without
+    /// requests keeps nothing open.
     pub fn sweep(&self, upstreams: &Upstreams) {
         for (name, kept) in self.idle.borrow_mut().iter_mut() {
             let keep_alive = upstreams
                 .get(name)
                 .map_or(Duration::ZERO, |upstream| upstream.keep_alive);
-            kept.retain(|idle| !idle.sender.is_closed() && idle.since.elapsed() < keep_alive);
+            kept.retain_mut(|idle| idle.since.elapsed() < keep_alive && idle.link.is_usable());
         }
     }
 }
@@ -320,17 +354,14 @@ impl Pool {
 impl Lease {
     /// Keeps the connection for another request. Only for one whose answer and body have both ended.
     pub fn keep(self) {
-        if self.sender.is_closed() || self.upstream.keep_alive.is_zero() {
+        if self.link.connection.is_none() || self.upstream.keep_alive.is_zero() {
             return;
         }
         let mut idle = self.pool.idle.borrow_mut();
-        let kept = match idle.get_mut(&self.upstream.name) {
-            Some(kept) => kept,
-            None => idle.entry(self.upstream.name.clone()).or_default(),
-        };
+        let kept = idle.entry(self.upstream.name).or_default();
         if kept.len() < self.upstream.idle_max {
             kept.push(Idle {
-                sender: self.sender,
+                link: self.link,
                 since: Instant::now(),
             });
         }
@@ -374,8 +405,8 @@ impl AsyncWrite for Stream {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Plain(stream) => gather::poll_write(stream, cx, bufs),
+            Self::Tls(stream) => gather::poll_write(stream, cx, bufs),
         }
     }
 

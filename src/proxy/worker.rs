@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use super::record::decision_word;
-use super::recorder::Queue;
+use super::record_queue::Queue;
 use super::route::{Family, Routes};
 use super::upstream::{Pool, Upstreams};
 use crate::config::{Config, Listen, WhenFull};

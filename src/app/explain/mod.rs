@@ -26,6 +26,7 @@ use crate::keys::{Access, Key, KeyId, KeyTable, Presented, Principal, Record, ru
 use crate::proxy::credential::{self, Extracted};
 use crate::proxy::handle::{self, Onward};
 use crate::proxy::identity::{self, Identity, X_FORWARDED_FOR};
+use crate::proxy::known::{KnownHeaders, KnownNames};
 use crate::proxy::record::{HIDDEN, decision_word, scrub_path};
 use crate::proxy::reply::{No, Refusal};
 pub use crate::proxy::route::KEY_MANAGEMENT;
@@ -104,7 +105,7 @@ impl Explainer {
         }
         let peer = question.address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
         if let Err(no) = self.steps(&parts, peer, &named, &mut told) {
-            let unrouted = handle::unrouted_family(&parts.uri, &parts.headers);
+            let unrouted = handle::unrouted_family(&parts.uri, &KnownHeaders::of(&parts.headers));
             let family = told.family.unwrap_or(unrouted);
             told.refused(&no, family, &parts.headers);
         }
@@ -128,12 +129,13 @@ impl Explainer {
     ) -> Result<(), StoreError> {
         let mut carried: Vec<Zeroizing<Vec<u8>>> = Vec::new();
         if let Ok(target) = Target::read(parts.uri.path(), parts.uri.query()) {
-            let route = handle::find_route(&self.shared, parts, &target);
+            let headers = KnownHeaders::of(&parts.headers);
+            let route = handle::find_route(&self.shared, &parts.method, headers.names, &target);
             // What is ambiguous is refused before any key is looked for.
             let _ = credential::extract_shown(
                 route,
                 &target,
-                &parts.headers,
+                &headers,
                 self.shared.fingerprinter.get(),
                 |_, _, value| carried.push(Zeroizing::new(value.to_vec())),
             );
@@ -176,11 +178,12 @@ impl Explainer {
         told: &mut Told,
     ) -> Result<(), No> {
         let shared = &*self.shared;
-        strict::require_unambiguous(parts, false)
+        strict::require_unambiguous(parts, KnownNames::of(&parts.headers), false)
             .inspect_err(|no| told.no(StepName::Target, no.refusal.label()))?;
         let target = Target::read(parts.uri.path(), parts.uri.query())
             .inspect_err(|which| told.no(StepName::Target, words::ambiguity(*which)))?;
-        let route = handle::find_route(shared, parts, &target);
+        let headers = KnownHeaders::of(&parts.headers);
+        let route = handle::find_route(shared, &parts.method, headers.names, &target);
         told.shown = open::shown_path(route, &target).to_string();
         if handle::may_hold_key(route) && open::holds_key(&told.shown, shared) {
             told.shown = HIDDEN.to_owned();
@@ -207,7 +210,7 @@ impl Explainer {
 
         let request_id = HeaderValue::from_static("explained");
         let trusted = &shared.listen.trusted_proxies;
-        let identity = identity::identify(&parts.headers, peer, trusted, request_id);
+        let identity = identity::identify(&headers, &peer.into(), trusted, request_id);
         told.client(peer, &identity);
         let principal = self.decide(route, &extracted, &identity, parts, told)?;
         match handle::onward(route, &principal) {
@@ -235,7 +238,7 @@ impl Explainer {
         let extracted = credential::extract_shown(
             route,
             target,
-            &parts.headers,
+            &KnownHeaders::of(&parts.headers),
             fingerprinter,
             |place, of, value| {
                 let key = table.key(&fingerprinter.fingerprint(value));
@@ -279,8 +282,12 @@ impl Explainer {
         let shared = &*self.shared;
         let table = shared.table.read();
         let credential = &extracted.credential;
-        let circumstances =
-            handle::circumstances(shared, Instant::now(), identity.client, &parts.headers);
+        let circumstances = handle::circumstances(
+            shared,
+            Instant::now(),
+            identity.client,
+            &KnownHeaders::of(&parts.headers),
+        );
         let key_of = |presented| match presented {
             Presented::One(fingerprint) => table.key(&fingerprint),
             Presented::Nothing | Presented::Malformed | Presented::Conflict => None,
@@ -346,7 +353,13 @@ impl Explainer {
     ) -> Result<(), No> {
         let upstream = self.upstreams.get(name).ok_or(Refusal::UpstreamRefused)?;
         let uri = forward::uri(upstream, extracted)?;
-        let headers = forward::headers(parts, upstream, identity, principal)?;
+        let headers = forward::headers(
+            parts,
+            KnownNames::of(&parts.headers),
+            upstream,
+            identity,
+            principal,
+        )?;
         let text = |name: &HeaderName| {
             let value = headers.get(name)?;
             let text = String::from_utf8_lossy(value.as_bytes()).into_owned();
