@@ -35,6 +35,12 @@ impl Signal {
         let _ = self.0.wait_for(|ordered| *ordered).await;
     }
 
+    /// Whether there is news since the signal was made or last waited on: the end has been ordered, or the trigger is gone.
+    /// A single load, for whoever asks all the time.
+    pub fn has_news(&self) -> bool {
+        self.0.has_changed().unwrap_or(true)
+    }
+
     /// Whether the end has been ordered.
     pub fn is_ordered(&self) -> bool {
         *self.0.borrow()

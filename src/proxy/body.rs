@@ -7,7 +7,7 @@ use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -325,8 +325,10 @@ impl Body for Answer {
         };
         // Asking for more of the body lets the connection read it: so once before, and once after.
         let mut driven = false;
+        // Only driving the connection brings more of it, so it need not wake anybody: that would be this same task.
+        let woken_by_nobody = &mut Context::from_waker(Waker::noop());
         loop {
-            match Pin::new(&mut streamed.inner).poll_frame(cx) {
+            match Pin::new(&mut streamed.inner).poll_frame(woken_by_nobody) {
                 Poll::Ready(Some(Ok(frame))) => {
                     let Ok(data) = frame.into_data() else {
                         continue;

@@ -55,17 +55,31 @@ pub async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: IpAddr, mut drai
     let head_bytes_max = usize::try_from(listen.head_bytes_max.0)
         .unwrap_or(usize::MAX)
         .max(8 * 1024);
-    let mut connection = std::pin::pin!(
-        http1::Builder::new()
-            .max_buf_size(head_bytes_max)
-            .max_headers(listen.headers_max)
-            .half_close(false)
-            .serve_connection(TokioIo::new(timed), service)
-    );
-    let ended = tokio::select! {
-        biased;
-        ended = &mut connection => ended,
-        () = drain.ordered() => {
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(head_bytes_max).half_close(false);
+    // hyper keeps as many on the stack when it is not told how many, and in the heap when it is.
+    if listen.headers_max != HYPERS_HEADERS_MAX {
+        builder.max_headers(listen.headers_max);
+    }
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(timed), service));
+    let news = drain.clone();
+    let ordered = drain.ordered();
+    let mut ordered = std::pin::pin!(ordered);
+    let mut waits = false;
+    let ended = std::future::poll_fn(|cx| {
+        if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+            return Poll::Ready(Some(ended));
+        }
+        // Once it waits, it wakes this task by itself: a request's comings and goings need not ask it again.
+        if waits && !news.has_news() {
+            return Poll::Pending;
+        }
+        waits = true;
+        ordered.as_mut().poll(cx).map(|()| None)
+    });
+    let ended = match ended.await {
+        Some(ended) => ended,
+        None => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -84,6 +98,9 @@ pub async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: IpAddr, mut drai
         record_unreadable(&worker, address, status);
     }
 }
+
+/// How many headers hyper takes by itself.
+const HYPERS_HEADERS_MAX: usize = 100;
 
 /// The socket, with the clocks of a connection between requests and of a client that does not read.
 struct Timed {

@@ -324,11 +324,11 @@ mod tests {
         headers: &[(&'static str, &str)],
     ) -> Result<(Presented, Presented, String), Ambiguity> {
         let target = Target::read("/api/v1/series", Some(query)).unwrap();
-        let mut map = HeaderMap::new();
+        let mut map = http::HeaderMap::new();
         for (name, value) in headers {
             map.append(*name, value.parse().unwrap());
         }
-        let extracted = extract(None, &target, &map, &fingerprinter())?;
+        let extracted = extract(None, &target, &KnownHeaders::of(&map), &fingerprinter())?;
         let Credential {
             key,
             application_key,

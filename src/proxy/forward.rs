@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -90,7 +90,7 @@ pub async fn forward(
     let mut request = Request::new(Upload::new(body, bounds, Rc::clone(&meter)));
     *request.method_mut() = parts.method.clone();
     *request.version_mut() = Version::HTTP_11;
-    *request.uri_mut() = uri(upstream, extracted)?;
+    *request.uri_mut() = uri(upstream, &parts.uri, extracted)?;
     *request.headers_mut() = headers(parts, known, upstream, identity, principal)?;
 
     let mut lease = worker.pool.lease(upstream).await?;
@@ -161,7 +161,9 @@ async fn await_head<T>(
     meter.last.set(Instant::now());
     std::future::poll_fn(|cx| {
         link.drive(cx);
-        if let Poll::Ready(answer) = sending.as_mut().poll(cx) {
+        // Only driving the connection brings the answer, so it need not wake anybody: that would be this same task.
+        let woken_by_nobody = &mut Context::from_waker(Waker::noop());
+        if let Poll::Ready(answer) = sending.as_mut().poll(woken_by_nobody) {
             return Poll::Ready(Ok(answer));
         }
         loop {
@@ -187,7 +189,20 @@ async fn await_head<T>(
 ///
 /// # Errors
 /// When it is none.
-pub fn uri(upstream: &Upstream, extracted: &Extracted<'_>) -> Result<Uri, Refusal> {
+pub fn uri(upstream: &Upstream, sent: &Uri, extracted: &Extracted<'_>) -> Result<Uri, Refusal> {
+    // It may be the same, letter for letter: then it need not be put together again.
+    let is_query = matches!(upstream.own_credential, OwnCredential::Query { .. });
+    if upstream.path_prefix.is_empty()
+        && !is_query
+        && extracted.path == sent.path()
+        && let Some(target) = sent.path_and_query()
+        && target
+            .query()
+            .is_none_or(|query| !query.is_empty() && query == extracted.query)
+        && target.query().is_some() != extracted.query.is_empty()
+    {
+        return Ok(Uri::from(target.clone()));
+    }
     let mut target = String::with_capacity(
         upstream.path_prefix.len() + extracted.path.len() + extracted.query.len() + 1,
     );
@@ -256,10 +271,10 @@ pub fn headers(
 
     let attribution = principal.attribution();
     if let Some((id, _)) = &attribution.org {
-        headers.insert(ORG_ID, text(&id.to_string())?);
+        headers.insert(ORG_ID, uuid(id.0));
     }
     if let Some(key) = &attribution.key {
-        headers.insert(KEY_ID, text(&key.id.to_string())?);
+        headers.insert(KEY_ID, uuid(key.id.0));
         let kind = if attribution.application_key.is_some() {
             "pair"
         } else {
@@ -268,16 +283,23 @@ pub fn headers(
         headers.insert(KEY_KIND, HeaderValue::from_static(kind));
     }
     if let Some(key) = &attribution.application_key {
-        headers.insert(APP_KEY_ID, text(&key.id.to_string())?);
+        headers.insert(APP_KEY_ID, uuid(key.id.0));
     }
     if let Some((id, name)) = &attribution.user {
-        headers.insert(USER_ID, text(&id.to_string())?);
+        headers.insert(USER_ID, uuid(id.0));
         headers.insert(USER_NAME, text(name)?);
     }
     if let OwnCredential::Header(name, value) = &upstream.own_credential {
         headers.insert(name.clone(), value.clone());
     }
     Ok(headers)
+}
+
+/// An id as text.
+fn uuid(id: uuid::Uuid) -> HeaderValue {
+    let mut digits = [0; uuid::fmt::Hyphenated::LENGTH];
+    let digits = id.hyphenated().encode_lower(&mut digits);
+    HeaderValue::from_str(digits).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
 /// Names hold no control characters, so this fails for none that the store let in.
@@ -289,7 +311,7 @@ fn text(value: &str) -> Result<HeaderValue, Refusal> {
 fn passes(name: &str, hop_by_hop: &HopByHop<'_>, identity: &Identity) -> bool {
     // A hop behind us may fold `_` and `.` to `-`: every spelling of what is ours is removed.
     let folded;
-    let name = if name.contains(['_', '.']) {
+    let name = if name.bytes().any(|byte| matches!(byte, b'_' | b'.')) {
         folded = name.replace(['_', '.'], "-");
         folded.as_str()
     } else {
@@ -365,6 +387,7 @@ fn clean(response: Response<Incoming>, family: Family) -> Result<Response<Incomi
 mod tests {
     use super::*;
     use crate::proxy::identity::identify;
+    use crate::proxy::known::KnownHeaders;
 
     fn map(headers: &[(&'static str, &str)]) -> HeaderMap {
         let mut map = HeaderMap::new();
@@ -377,12 +400,9 @@ mod tests {
     #[test]
     fn no_spelling_of_our_names_passes() {
         let headers = map(&[("connection", "x-hop, close")]);
-        let identity = identify(
-            &headers,
-            "9.9.9.9".parse().unwrap(),
-            &[],
-            HeaderValue::from_static("r"),
-        );
+        let address: std::net::IpAddr = "9.9.9.9".parse().unwrap();
+        let known = KnownHeaders::of(&headers);
+        let identity = identify(&known, &address.into(), &[], HeaderValue::from_static("r"));
         for name in [
             "x-keygate-org-id",
             "x_keygate_org_id",
@@ -405,7 +425,7 @@ mod tests {
             "host",
             "tracestate",
         ] {
-            assert!(!passes(name, &HopByHop::of(&headers), &identity), "{name}");
+            assert!(!passes(name, &HopByHop::of(&known), &identity), "{name}");
         }
         for name in [
             "content-type",
@@ -415,7 +435,7 @@ mod tests {
             "x-other",
             "content-length",
         ] {
-            assert!(passes(name, &HopByHop::of(&headers), &identity), "{name}");
+            assert!(passes(name, &HopByHop::of(&known), &identity), "{name}");
         }
     }
 }

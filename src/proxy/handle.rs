@@ -11,6 +11,7 @@ use std::time::{Instant, SystemTime};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::header::{self, HeaderMap, HeaderValue};
+use http::request::Parts;
 use http::{Method, Request, Response, Uri};
 use hyper::body::Incoming;
 
@@ -49,11 +50,11 @@ pub async fn handle(
     let known = KnownNames::of(request.headers());
     let mut open = Open::begin(&worker, &peer, &request, known, busy);
     let headers = known.with(request.headers());
-    let content_type = headers.get(Known::ContentType).cloned();
     let unrouted = unrouted_family(request.uri(), &headers);
+    let (parts, body) = request.into_parts();
 
     // A panic in one request answers 500 and costs only that request.
-    let outcome = AssertUnwindSafe(steps(&worker, &peer, request, known, &mut open))
+    let outcome = AssertUnwindSafe(steps(&worker, &peer, &parts, body, known, &mut open))
         .catch_unwind()
         .await;
     let outcome = outcome.unwrap_or_else(|_panic| Err(Refusal::Internal.into()));
@@ -88,11 +89,7 @@ pub async fn handle(
             if refusal == Refusal::Ambiguous {
                 open.hide_known_keys(&worker.shared);
             }
-            let mut asked = HeaderMap::new();
-            if let Some(content_type) = content_type {
-                asked.insert(header::CONTENT_TYPE, content_type);
-            }
-            let mut refused = reply::refuse(refusal, family, &asked, because);
+            let mut refused = reply::refuse(refusal, family, &parts.headers, because);
             if refusal.closes() {
                 refused.headers_mut().insert(header::CONNECTION, CLOSE);
             }
@@ -117,14 +114,14 @@ pub fn unrouted_family(uri: &Uri, headers: &KnownHeaders<'_>) -> Family {
 async fn steps(
     worker: &Rc<Worker>,
     peer: &Peer,
-    request: Request<Incoming>,
+    parts: &Parts,
+    body: Incoming,
     known: KnownNames,
     open: &mut Open,
 ) -> Result<Reply, No> {
     let shared = &worker.shared;
-    let (parts, body) = request.into_parts();
 
-    strict::require_unambiguous(&parts, known, open.head_is_ambiguous())?;
+    strict::require_unambiguous(parts, known, open.head_is_ambiguous())?;
     let target = Target::read(parts.uri.path(), parts.uri.query())?;
     let route = find_route(shared, &parts.method, known, &target);
     open.routed(route, &target);
@@ -152,7 +149,7 @@ async fn steps(
         Onward::To(name) => {
             let upstream = worker.upstreams.get(name).ok_or(Refusal::UpstreamRefused)?;
             let forwarded = forward::forward(
-                worker, upstream, route, &parts, known, body, &extracted, &identity, &principal,
+                worker, upstream, route, parts, known, body, &extracted, &identity, &principal,
                 open,
             )
             .await?;
@@ -208,11 +205,11 @@ pub fn onward<'r>(route: &'r Route, principal: &Principal) -> Onward<'r> {
 /// What the policy asks about beside the table and the credential.
 pub fn circumstances<'a>(
     shared: &'a Shared,
-    asked: Instant,
+    (asked, at): (Instant, SystemTime),
     address: IpAddr,
     headers: &KnownHeaders<'a>,
 ) -> Circumstances<'a> {
-    let since_epoch = SystemTime::now()
+    let since_epoch = at
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
     Circumstances {
@@ -251,7 +248,10 @@ fn decide(
     open: &mut Open,
 ) -> Result<Principal, No> {
     let asked = Instant::now();
-    let circumstances = circumstances(shared, asked, identity.client, headers);
+    let at = open
+        .record()
+        .map_or(SystemTime::UNIX_EPOCH, |record| record.at);
+    let circumstances = circumstances(shared, (asked, at), identity.client, headers);
     let verdict = authorize(
         &route.access,
         credential,

@@ -223,8 +223,8 @@ fn trace_of(bytes: &[u8]) -> Option<u128> {
 mod tests {
     use super::*;
 
-    fn map(headers: &[(&'static str, &str)]) -> HeaderMap {
-        let mut map = HeaderMap::new();
+    fn map(headers: &[(&'static str, &str)]) -> http::HeaderMap {
+        let mut map = http::HeaderMap::new();
         for (name, value) in headers {
             map.append(*name, value.parse().unwrap());
         }
@@ -237,9 +237,10 @@ mod tests {
         trusted: &[&str],
     ) -> (String, String) {
         let trusted: Vec<IpNet> = trusted.iter().map(|net| net.parse().unwrap()).collect();
+        let peer: IpAddr = peer.parse().unwrap();
         let identity = identify(
-            &map(headers),
-            peer.parse().unwrap(),
+            &KnownHeaders::of(&map(headers)),
+            &peer.into(),
             &trusted,
             HeaderValue::from_static("r"),
         );
@@ -280,7 +281,13 @@ mod tests {
     #[test]
     fn a_well_formed_request_id_is_kept_and_any_other_replaced() {
         let of = |headers: &[(&'static str, &str)], uri: &'static str| {
-            request_id(&map(headers), &Uri::from_static(uri))
+            let (value, id) = request_id(&KnownHeaders::of(&map(headers)), &Uri::from_static(uri));
+            let text = match id {
+                RequestId::Made(id) => String::from_utf8(hex(id).to_vec()).unwrap(),
+                RequestId::Given(id) => id.into(),
+            };
+            assert_eq!(value, text, "one name for both");
+            text
         };
         assert_eq!(of(&[("x-request-id", "a-1.b:2_C")], "/a"), "a-1.b:2_C");
         for bad in ["", "a b", "a\"b", &"x".repeat(129)] {
@@ -299,9 +306,10 @@ mod tests {
     fn a_valid_trace_is_continued_and_any_other_begun_anew() {
         let kept = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         let of = |value: &str| {
+            let peer: IpAddr = "9.9.9.9".parse().unwrap();
             identify(
-                &map(&[("traceparent", value)]),
-                "9.9.9.9".parse().unwrap(),
+                &KnownHeaders::of(&map(&[("traceparent", value)])),
+                &peer.into(),
                 &[],
                 HeaderValue::from_static("r"),
             )
@@ -314,10 +322,9 @@ mod tests {
             "01-x",
         ] {
             let identity = of(bad);
-            assert!(
-                !identity.trace_is_clients && is_traceparent(identity.traceparent.as_bytes()),
-                "{bad}"
-            );
+            let trace = trace_of(identity.traceparent.as_bytes());
+            assert!(!identity.trace_is_clients, "{bad}");
+            assert_eq!(trace, Some(identity.trace_id), "{bad}");
         }
     }
 }

@@ -55,7 +55,7 @@ pub fn holds_key(path: &str, shared: &Shared) -> bool {
 /// A request under way: its record, which is written exactly once, whatever happens to whoever holds this. Dropping it
 /// is finishing it.
 pub struct Open {
-    record: Option<RequestRecord>,
+    record: Option<Box<RequestRecord>>,
     worker: Rc<Worker>,
     started: Instant,
     meter: Option<Rc<Meter>>,
@@ -86,7 +86,7 @@ impl Open {
         let (request_id, id) = identity::request_id(&headers, request.uri());
         record.request_id = Some(id);
         Self {
-            record: Some(record),
+            record: Some(Box::new(record)),
             worker: Rc::clone(worker),
             started,
             meter: None,
@@ -104,7 +104,7 @@ impl Open {
 
     /// Its record so far.
     pub fn record(&self) -> Option<&RequestRecord> {
-        self.record.as_ref()
+        self.record.as_deref()
     }
 
     fn note(&mut self, note: impl FnOnce(&mut RequestRecord)) {
@@ -205,7 +205,7 @@ impl Open {
         self.is_reserved = self.worker.records.try_reserve();
         if !self.is_reserved {
             let reserving = self.worker.records.reserve();
-            let reserved = tokio::time::timeout(rules.wait_max, reserving).await;
+            let reserved = Box::pin(tokio::time::timeout(rules.wait_max, reserving)).await;
             self.is_reserved = reserved.is_ok();
         }
         if self.is_reserved {
@@ -291,7 +291,7 @@ impl Drop for Open {
             record.error = record.error.or(Some(cut));
         }
         count(&self.worker.counters, &record);
-        if !self.worker.records.push(record, self.is_reserved) {
+        if !self.worker.records.push(*record, self.is_reserved) {
             telemetry::add(&self.worker.counters.records_dropped, 1);
         }
     }

@@ -1,6 +1,8 @@
 //! The sender contract: (what was said no to) x (route family) -> status, headers, body. One table without a wildcard;
 //! the README's copy is printed from it. Success never comes from here but for what keygate answers itself.
 
+use std::cell::OnceCell;
+
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
@@ -208,37 +210,19 @@ pub fn refuse(
     because: Option<&str>,
 ) -> Response<Bytes> {
     let status = status(refusal, family);
-    let title = status.canonical_reason().unwrap_or("Error");
-    let detail = because.unwrap_or(detail(refusal));
-    let code = status.as_u16();
-    let mut content_type = "application/json";
-    let body = match family {
-        Family::Agent | Family::Traces => {
-            let word = if matches!(refusal, Refusal::Bad) { title } else { detail };
-            serde_json::json!({"status": "error", "code": code, "errors": [word]}).to_string().into()
-        }
-        Family::Validate | Family::Api => {
-            let word = if matches!(refusal, Refusal::Bad) && because.is_none() { title } else { detail };
-            let word = if matches!(refusal, Refusal::MissingApplicationKey) { title } else { word };
-            serde_json::json!({"errors": [word]}).to_string().into()
-        }
-        Family::Logs | Family::Browser => {
-            serde_json::json!({"errors": [{"status": code.to_string(), "title": title, "detail": detail}]})
-                .to_string()
-                .into()
-        }
-        Family::Input => serde_json::json!({"code": code, "message": detail}).to_string().into(),
-        Family::Otlp => {
-            let protobuf = request
-                .get(header::CONTENT_TYPE)
-                .is_none_or(|kind| !kind.as_bytes().starts_with(b"application/json"));
-            if protobuf {
-                content_type = "application/x-protobuf";
-                rpc_status(grpc_code(refusal), detail)
-            } else {
-                serde_json::json!({"code": grpc_code(refusal), "message": detail}).to_string().into()
-            }
-        }
+    let is_protobuf = family == Family::Otlp
+        && request
+            .get(header::CONTENT_TYPE)
+            .is_none_or(|kind| !kind.as_bytes().starts_with(b"application/json"));
+    let body = if because.is_none() {
+        kept_body(refusal, family, status, is_protobuf)
+    } else {
+        body(refusal, family, status, is_protobuf, because)
+    };
+    let content_type = if is_protobuf {
+        "application/x-protobuf"
+    } else {
+        "application/json"
     };
     let mut response = Response::new(body);
     *response.status_mut() = status;
@@ -258,6 +242,55 @@ pub fn refuse(
             .insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
     }
     response
+}
+
+thread_local! {
+    /// The bodies of refusals, once they have been written: whoever tries wrong keys all day should cost as little as can be.
+    static BODIES: [OnceCell<Bytes>; Refusal::ALL.len() * Family::ALL.len() * 2] =
+        [const { OnceCell::new() }; Refusal::ALL.len() * Family::ALL.len() * 2];
+}
+
+fn kept_body(refusal: Refusal, family: Family, status: StatusCode, is_protobuf: bool) -> Bytes {
+    let kind = family as usize * 2 + usize::from(is_protobuf);
+    let at = refusal as usize * Family::ALL.len() * 2 + kind;
+    let write = || body(refusal, family, status, is_protobuf, None);
+    BODIES.with(|bodies| {
+        bodies
+            .get(at)
+            .map_or_else(write, |kept| kept.get_or_init(write).clone())
+    })
+}
+
+/// The body of a refusal, in the shape its family's senders read (WIRE 4).
+fn body(
+    refusal: Refusal,
+    family: Family,
+    status: StatusCode,
+    is_protobuf: bool,
+    because: Option<&str>,
+) -> Bytes {
+    let title = status.canonical_reason().unwrap_or("Error");
+    let detail = because.unwrap_or(detail(refusal));
+    let code = status.as_u16();
+    match family {
+        Family::Agent | Family::Traces => {
+            let word = if matches!(refusal, Refusal::Bad) { title } else { detail };
+            serde_json::json!({"status": "error", "code": code, "errors": [word]}).to_string().into()
+        }
+        Family::Validate | Family::Api => {
+            let word = if matches!(refusal, Refusal::Bad) && because.is_none() { title } else { detail };
+            let word = if matches!(refusal, Refusal::MissingApplicationKey) { title } else { word };
+            serde_json::json!({"errors": [word]}).to_string().into()
+        }
+        Family::Logs | Family::Browser => {
+            serde_json::json!({"errors": [{"status": code.to_string(), "title": title, "detail": detail}]})
+                .to_string()
+                .into()
+        }
+        Family::Input => serde_json::json!({"code": code, "message": detail}).to_string().into(),
+        Family::Otlp if is_protobuf => rpc_status(grpc_code(refusal), detail),
+        Family::Otlp => serde_json::json!({"code": grpc_code(refusal), "message": detail}).to_string().into(),
+    }
 }
 
 /// Lets a page's script read the answer, refusals above all: a status it cannot read counts as a lost network, and the

@@ -316,7 +316,9 @@ impl Pool {
     /// # Errors
     /// How connecting failed, as the client is told.
     pub async fn open(self: &Rc<Self>, upstream: &Arc<Upstream>) -> Result<Lease, Refusal> {
-        Ok(self.lend(upstream.connect().await?, false, upstream))
+        // In a box: few requests need a new connection, and without one each would carry the room for a TLS handshake.
+        let link = Box::pin(upstream.connect()).await?;
+        Ok(self.lend(link, false, upstream))
     }
 
     fn lend(self: &Rc<Self>, link: Link, reused: bool, upstream: &Arc<Upstream>) -> Lease {

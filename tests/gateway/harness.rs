@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use keygate::app::{App, Records};
+use keygate::app::{App, LineWriter, Records};
 use keygate::config::{Config, Switch};
 use keygate::control::{KeyView, Request, Response};
 use keygate::demo::Intake;
@@ -60,7 +60,7 @@ impl Gateway {
         let kept = Arc::clone(&records);
         let keep = Records::Print(Box::new(move |record| {
             let mut line = Vec::new();
-            record.write_line(&mut line);
+            LineWriter::default().write(record, &mut line);
             let line = String::from_utf8(line).unwrap();
             kept.lock()
                 .unwrap_or_else(PoisonError::into_inner)

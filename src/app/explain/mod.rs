@@ -7,7 +7,7 @@ mod words;
 use std::cell::RefCell;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
@@ -284,7 +284,7 @@ impl Explainer {
         let credential = &extracted.credential;
         let circumstances = handle::circumstances(
             shared,
-            Instant::now(),
+            (Instant::now(), SystemTime::now()),
             identity.client,
             &KnownHeaders::of(&parts.headers),
         );
@@ -352,7 +352,7 @@ impl Explainer {
         told: &mut Told,
     ) -> Result<(), No> {
         let upstream = self.upstreams.get(name).ok_or(Refusal::UpstreamRefused)?;
-        let uri = forward::uri(upstream, extracted)?;
+        let uri = forward::uri(upstream, &parts.uri, extracted)?;
         let headers = forward::headers(
             parts,
             KnownNames::of(&parts.headers),
