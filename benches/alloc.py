@@ -17,14 +17,14 @@ from callgrind import Profile
 from machine import Failed, Process, ask, say, wait_for
 from peers import api_keys_in, fill_in, keygate_says
 
-# The most that `--check` allows of each figure, for a request of each load (x86-64). All threads together; instructions
-# without those of SHA-256, which have a limit of their own: see benches/README.md.
+# The most that `--check`, and with it tests/run, allows of each figure for a request: what was measured (x86-64, Rust 1.95) and 3 %,
+# of allocations a half. All threads together; instructions without those of SHA-256, for which see benches/README.md.
 FIGURES = ("instructions", "sha256_instructions", "allocations", "bytes")
 LIMITS = {
-    "GET": (99_999, 9_999, 99, 99_999),
-    "POST 1 KiB": (99_999, 9_999, 99, 99_999),
-    "wrong key": (99_999, 9_999, 99, 99_999),
-    "POST 64 KiB": (999_999, 9_999, 99, 999_999),
+    "GET": (64_900, 3_480, 35.5, 22_500),
+    "POST 1 KiB": (74_200, 3_480, 36.5, 22_750),
+    "wrong key": (40_050, 3_480, 29.5, 11_050),
+    "POST 64 KiB": (80_850, 3_480, 39.5, 149_500),
 }
 
 CONNECTIONS = 16
@@ -154,7 +154,8 @@ def instructions(options, keygate, upstream, scratch, stop):
     """{load: {figure: [each time]}} of the release binary, and {load: {worker or others: profile}} of the last time."""
     folder = f"{scratch}/dumps"
     os.mkdir(folder)
-    command = ["env", ONE_WAY_TO_COPY, "valgrind", "--tool=callgrind", "--separate-threads=yes", f"--callgrind-out-file={folder}/callgrind.out"]
+    command = ["env", ONE_WAY_TO_COPY, "valgrind", "--tool=callgrind", "--separate-threads=yes"]
+    command += [f"--callgrind-out-file={folder}/callgrind.out"]
     gateway = Gateway("keygate-in-valgrind", [*command, keygate, "serve", "-c"], keygate, upstream, scratch, stop)
     version = machine.first_line(["valgrind", "--version"])
     say(f"counting instructions ({version})")
@@ -252,9 +253,13 @@ def table(found):
         spread = f" (+{100 * (high - low) / low:.1f} %)" if low and high - low > low / 1000 else ""
         return f"{low:,.{digits}f}{spread}"
 
-    head = ["load", "instructions", "of these the worker's", "SHA-256 besides", "allocations", "of these the worker's", "bytes", "of these the worker's"]
-    columns = [("instructions", 0), ("worker_instructions", 0), ("sha256_instructions", 0), ("allocations", 2), ("worker_allocations", 2), ("bytes", 0), ("worker_bytes", 0)]
-    return machine.markdown(head, [[name, *(cell(of[figure], digits) for figure, digits in columns)] for name, of in found.items()])
+    columns = [
+        ("instructions", "instructions", 0), ("the worker's", "worker_instructions", 0), ("SHA-256 besides", "sha256_instructions", 0),
+        ("allocations", "allocations", 2), ("the worker's", "worker_allocations", 2),
+        ("bytes", "bytes", 0), ("the worker's", "worker_bytes", 0),
+    ]  # fmt: skip
+    body = [[name, *(cell(of[figure], digits) for _, figure, digits in columns)] for name, of in found.items()]
+    return machine.markdown(["load", *(title for title, _, _ in columns)], body)
 
 
 def check(found):
@@ -273,8 +278,9 @@ def doubts(found):
     for name, of in found.items():
         for figure in ("allocations", "worker_allocations"):
             counted, called = least(of[figure]), least(of[f"release_{figure}"])
-            if abs(counted - called) > 0.05:
-                yield f"{name}: {counted:.2f} {figure.replace('_', ' ')} were counted, but the release binary called the allocator {called:.2f} times"
+            if abs(counted - called) > 0.2:
+                what = figure.replace("_", " ")
+                yield f"{name}: {counted:.2f} {what} were counted, but the release binary called the allocator {called:.2f} times"
 
 
 # The command -----------------------------------------------------------------------------------------------------------
@@ -285,9 +291,10 @@ def parse():
     parser.add_argument("--quick", action="store_true", help="few requests, once")
     parser.add_argument("--json", metavar="FILE", help="write every figure there as well")
     parser.add_argument("--keygate", metavar="BINARY", help="count the instructions of this keygate instead of building one")
-    parser.add_argument("--profile", action="store_true", help="print where the instructions of GET and POST 1 KiB go; allocations are not counted")
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument("--profile", action="store_true", help="print where the instructions of GET and POST 1 KiB go, and count no allocations")
+    either.add_argument("--check", action="store_true", help="end with 1 if a figure is over its limit")
     parser.add_argument("--dumps", metavar="FOLDER", help="keep there what callgrind wrote, for callgrind_annotate or KCachegrind")
-    parser.add_argument("--check", action="store_true", help="end with 1 if a figure is over its limit")
     options = parser.parse_args()
     options.rounds, options.times = (25, 1) if options.quick else (125, 3)
     return options
@@ -318,6 +325,11 @@ def main():
         if lock:
             lock.close()
 
+    warnings = [] if options.profile else list(doubts(found))
+    if options.json:
+        with open(options.json, "w") as file:
+            json.dump({"machine": facts, "doubts": warnings, "limits": LIMITS, "found": found}, file, indent=1)
+            file.write("\n")
     requests = options.rounds * CONNECTIONS
     if options.profile:
         for name in ("GET", "POST 1 KiB"):
@@ -325,16 +337,11 @@ def main():
                 print(f"\n{name}, {who}: {profile.total / requests:,.0f} instructions for each of {requests} requests, SHA-256 included")
                 print(profile.tables(requests))
         return True
-    print(f"{facts['processor']}, Linux {facts['kernel']}; for each request, least of {options.times} x {requests} requests on {CONNECTIONS} connections")
+    print(f"{facts['processor']}, Linux {facts['kernel']}; for each request, the least of {options.times} times {requests} requests")
     print()
     print(table(found))
-    warnings = list(doubts(found))
     for warning in warnings:
         print(f"\ndoubt: {warning}")
-    if options.json:
-        with open(options.json, "w") as file:
-            json.dump({"machine": facts, "doubts": warnings, "limits": LIMITS, "found": found}, file, indent=1)
-            file.write("\n")
     if options.check:
         print()
         return check(found)

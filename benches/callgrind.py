@@ -6,11 +6,13 @@ from collections import Counter, defaultdict
 from machine import Failed
 
 # What stands before the part of a path that tells one file from another.
-_ROOTS = re.compile(r"^(?:.*/registry/src/[^/]+/|/rustc/[0-9a-f]+/library/|.*/sysdeps/|.*/(?=src/))")
+_ROOTS = re.compile(r"^(?:.*/registry/src/[^/]+/|/rust/deps/|/rustc/[0-9a-f]+/library/|.*/(?=sysdeps/)|.*/(?=src/))")
 _NAMED = re.compile(r"\((\d+)\)(?: (.*))?$")
 _COSTS = "0123456789+-*"
 # Copies of memory are many and short: who asks for them tells more than what they cost together.
-_SHOWN_WITH_CALLERS = re.compile(r"^(mi_(malloc|zalloc|realloc)_aligned|.*mem(cpy|move|set|cmp)_.*|alloc::raw_vec::.*|.*hash_elem_using|.*HeaderMap<T>::\w+)$")
+_SHOWN_WITH_CALLERS = re.compile(
+    r"^(mi_(malloc|zalloc|realloc)_aligned|.*mem(cpy|move|set|cmp)_.*|alloc::raw_vec::.*|.*hash_elem_using|.*HeaderMap<T>::\w+)$"
+)
 
 
 class Profile:
