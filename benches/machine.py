@@ -257,10 +257,10 @@ def describe():
     }
 
 
-def build(words, name):
-    """The path of what cargo built under this name, in release and up to date."""
-    command = ["cargo", "build", "--release", "--locked", *words, "--message-format=json-render-diagnostics"]
-    say(f"building {name} (release)")
+def build(words, name, release=True):
+    """The path of what cargo built under this name, up to date."""
+    command = ["cargo", "build", *(["--release"] if release else []), "--locked", *words, "--message-format=json-render-diagnostics"]
+    say(f"building {name} ({'release' if release else 'debug'})")
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise Failed(f"{name} does not build")
