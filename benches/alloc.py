@@ -15,7 +15,8 @@ import tempfile
 import machine
 from callgrind import Profile
 from machine import Failed, Process, ask, say, wait_for
-from peers import api_keys_in, fill_in, keygate_says
+from peers.contenders import fill_in
+from peers.keys import first_key
 
 # The most that `--check`, and with it tests/run, allows of each figure for a request: what was measured (x86-64, Rust 1.95) and 3 %,
 # of allocations a half. All threads together; instructions without those of SHA-256, for which see benches/README.md.
@@ -112,13 +113,9 @@ class Gateway:
         self.folder = f"{scratch}/{name}"
         os.makedirs(f"{self.folder}/data", 0o700)
         port, admin = machine.free_port(), machine.free_port()
-        words = {"DIR": self.folder, "PORT": port, "ADMIN": admin, "UPSTREAM": upstream}
+        words = {"DIR": self.folder, "PORT": port, "ADMIN": admin, "UPSTREAM": upstream, "SINK": sink}
         config = fill_in("keygate.toml", f"{self.folder}/keygate.toml", words)
-        with open(config) as file:
-            text = file.read()
-        with open(config, "w") as file:
-            file.write(text.replace('sink = "file"', f'sink = "{sink}"'))
-        self.key = api_keys_in(keygate_says(keygate, self.folder, "init", "--org", "bench", "--user", "bench@example.com"))[0]
+        self.key = first_key(keygate, f"{self.folder}/data")
         cores = ",".join(str(core) for core in sorted(os.sched_getaffinity(0)))
         self.process = Process(name, [*command, config], cores, f"{self.folder}/errors", **pipes)
         stop.append(self.process)

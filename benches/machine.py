@@ -60,32 +60,41 @@ def only_one_load():
     return lock
 
 
+# What Debian would start on installing: {package: where it says that it runs}.
+SERVICES = {"nginx": "/run/nginx.pid", "haproxy": "/run/haproxy.pid"}
+
+
 def need(programs):
     """Installs the packages of the programs that are missing: {program: package}."""
     packages = sorted({package for program, package in programs.items() if not shutil.which(program)})
-    if not packages:
-        return
+    if packages:
+        install(packages)
+
+
+def install(packages):
+    """Installs packages of Debian, without starting what is in them."""
     say(f"installing {' '.join(packages)}")
     sudo = [] if os.geteuid() == 0 else ["sudo"]
     # Debian starts a service when it installs it. This file is its own way to say no; one that exists is respected.
     policy = "/usr/sbin/policy-rc.d"
     ours = not os.path.exists(policy)
-    had_nginx = os.path.exists("/run/nginx.pid")
+    ran = {package for package, pid_file in SERVICES.items() if os.path.exists(pid_file)}
     try:
         if ours:
             write = f"printf '#!/bin/sh\\nexit 101\\n' > {policy} && chmod 755 {policy}"
             subprocess.run(sudo + ["sh", "-c", write], check=True)
         quiet = {"stdout": subprocess.DEVNULL, "check": True, "timeout": 600}
         subprocess.run(sudo + ["apt-get", "update", "-qq"], **quiet)
-        install = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-y", "-qq", "--no-install-recommends"]
-        subprocess.run(sudo + install + packages, **quiet)
+        command = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-y", "-qq", "--no-install-recommends"]
+        subprocess.run(sudo + command + packages, **quiet)
     except subprocess.SubprocessError as error:
         raise Failed(f"could not install {' '.join(packages)}: {error}")
     finally:
         if ours:
             subprocess.run(sudo + ["rm", "-f", policy], check=False)
-    if "nginx" in packages and not had_nginx and os.path.exists("/run/nginx.pid"):
-        subprocess.run(sudo + ["service", "nginx", "stop"], stdout=subprocess.DEVNULL, check=False)
+    for package, pid_file in SERVICES.items():
+        if package in packages and package not in ran and os.path.exists(pid_file):
+            subprocess.run(sudo + ["service", package, "stop"], stdout=subprocess.DEVNULL, check=False)
 
 
 def cores():
@@ -276,19 +285,30 @@ def build_keygate():
     return build(["--bin", "keygate"], "keygate")
 
 
-def start_upstream(folder, core, stop):
-    """What stands behind the gateways: cheaper than any of them, so it never is the limit. Its process and its address."""
-    binary = f"{folder}/upstream"
-    done = subprocess.run(["cc", "-O2", "-o", binary, os.path.join(ROOT, "benches", "upstream.c")], check=False)
-    if done.returncode:
-        raise Failed("benches/upstream.c does not compile")
-    process = Process("upstream", [binary], core, f"{folder}/upstream.log", stdout=subprocess.PIPE)
-    stop.append(process)
+def compile_c(name, folder):
+    """The path of benches/NAME.c, compiled into a folder."""
+    binary = f"{folder}/{name}"
+    if not os.path.exists(binary):
+        done = subprocess.run(["cc", "-O2", "-o", binary, os.path.join(ROOT, "benches", f"{name}.c")], check=False)
+        if done.returncode:
+            raise Failed(f"benches/{name}.c does not compile")
+    return binary
+
+
+def port_from(process):
+    """The port that one of our C programs says on its first line."""
     port = process.child.stdout.readline().strip()
     if not port:
+        process.child.wait(5)
         process.must_run()
-        raise Failed("the upstream named no port")
-    return process, f"127.0.0.1:{int(port)}"
+    return int(port)
+
+
+def start_upstream(folder, core, stop):
+    """What stands behind the gateways: cheaper than any of them, so it never is the limit. Its process and its address."""
+    process = Process("upstream", [compile_c("upstream", folder)], core, f"{folder}/upstream.log", stdout=subprocess.PIPE)
+    stop.append(process)
+    return process, f"127.0.0.1:{port_from(process)}"
 
 
 def markdown(head, body):

@@ -1,6 +1,7 @@
-"""Line plots as SVG, written by hand: a few lines over numbers of nodes. It measures nothing and knows no benchmark."""
+"""Plots as SVG, written by hand: a few lines over numbers of nodes, or bars in groups. It measures nothing and knows no benchmark."""
 
 import math
+import statistics
 
 WIDTH, HEIGHT = 640, 380
 LEFT, RIGHT, TOP, BOTTOM = 70, 150, 58, 52
@@ -64,6 +65,68 @@ def lines(title, x_title, y_title, series, note="", y_is_log=False):
     for y, name, colour in sorted(labels):
         last = max(y + 4, last + 15)
         out.append(f'<text x="{WIDTH - RIGHT + 10}" y="{last:.1f}" {FONT} font-size="12" fill="{colour}">{_text(name)}</text>')
+    out.append("</svg>")
+    return "\n".join(out) + "\n"
+
+
+# Bars are looked at in light and in dark; where a viewer knows of no such thing, in light.
+STYLE = (
+    "<style>.paper{fill:#fff}.ink{fill:#222}.soft{fill:#555}.grid{stroke:#ddd}.range{stroke:#222}"
+    "@media(prefers-color-scheme:dark){.paper{fill:#0d1117}.ink{fill:#e6edf3}.soft{fill:#a5adb6}.grid{stroke:#30363d}.range{stroke:#e6edf3}}</style>"
+)
+# One for each series, of much the same lightness on white and on black.
+BAR_COLOURS = ["#8b949e", "#2f9e44", "#d9730d", "#9065d8", "#1c7ed6", "#15aabf"]
+BARS_WIDTH, BARS_LEFT, BARS_TOP, BARS_BOTTOM = 900, 60, 86, 48
+
+
+def bars(title, y_title, series, note=""):
+    """An SVG of {name: {group: [values]}}: for each group a bar of each series, as high as the median, with the range. A "\\n" parts a group's two lines."""
+    groups = list(dict.fromkeys(group for values in series.values() for group in values))
+    most = max((max(values) for of in series.values() for values in of.values()), default=0)
+    if not groups or most <= 0:
+        return ""
+    step = _step(most)
+    top = step * math.ceil(most / step)
+
+    def at_y(value):
+        return HEIGHT - BARS_BOTTOM - value / top * (HEIGHT - BARS_TOP - BARS_BOTTOM)
+
+    out = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {BARS_WIDTH} {HEIGHT}" width="{BARS_WIDTH}" height="{HEIGHT}" role="img">',
+        f"<title>{_text(title)}</title>",
+        STYLE,
+        f'<rect class="paper" width="{BARS_WIDTH}" height="{HEIGHT}"/>',
+        f'<text class="ink" x="{BARS_LEFT}" y="22" {FONT} font-size="15">{_text(title)}, {_text(y_title)}</text>',
+        f'<text class="soft" x="{BARS_LEFT}" y="40" {FONT} font-size="11">{_text(note)}</text>',
+    ]
+    for number in range(int(round(top / step)) + 1):
+        y = at_y(number * step)
+        out.append(f'<line class="grid" x1="{BARS_LEFT}" y1="{y:.1f}" x2="{BARS_WIDTH - 20}" y2="{y:.1f}"/>')
+        out.append(f'<text class="soft" x="{BARS_LEFT - 8}" y="{y + 4:.1f}" {FONT} font-size="11" text-anchor="end">{number * step:g}</text>')
+    x = BARS_LEFT
+    for number, name in enumerate(series):
+        out.append(f'<rect x="{x:.1f}" y="54" width="11" height="11" fill="{BAR_COLOURS[number % len(BAR_COLOURS)]}"/>')
+        out.append(f'<text class="ink" x="{x + 16:.1f}" y="64" {FONT} font-size="12">{_text(name)}</text>')
+        x += 40 + 7 * len(name)
+    room = (BARS_WIDTH - 20 - BARS_LEFT) / len(groups)
+    for place, group in enumerate(groups):
+        # A series that has nothing here leaves no gap.
+        here = [(number, name, of[group]) for number, (name, of) in enumerate(series.items()) if group in of]
+        wide = min(34, room * 0.82 / len(here))
+        x = BARS_LEFT + room * (place + 0.5) - wide * len(here) / 2
+        for number, name, values in here:
+            middle = statistics.median(values)
+            y, low, high, centre = at_y(middle), at_y(min(values)), at_y(max(values)), x + wide / 2
+            told = f"{name}: {middle:.3g} ({min(values):.3g}..{max(values):.3g})"
+            colour = BAR_COLOURS[number % len(BAR_COLOURS)]
+            out.append(f'<rect x="{x + 1:.1f}" y="{y:.1f}" width="{wide - 2:.1f}" height="{at_y(0) - y:.1f}" fill="{colour}"><title>{_text(told)}</title></rect>')
+            out.append(f'<line class="range" x1="{centre:.1f}" y1="{low:.1f}" x2="{centre:.1f}" y2="{high:.1f}"/>')
+            if wide >= 24:
+                out.append(f'<text class="ink" x="{centre:.1f}" y="{high - 4:.1f}" {FONT} font-size="10" text-anchor="middle">{middle:.3g}</text>')
+            x += wide
+        for number, line in enumerate(group.split("\n")):
+            middle = BARS_LEFT + room * (place + 0.5)
+            out.append(f'<text class="ink" x="{middle:.1f}" y="{HEIGHT - BARS_BOTTOM + 18 + 15 * number}" {FONT} font-size="12" text-anchor="middle">{_text(line)}</text>')
     out.append("</svg>")
     return "\n".join(out) + "\n"
 

@@ -5,7 +5,8 @@
  * so it needs no crate, no manifest entry and no `unsafe` in the package.
  *
  * usage: upstream        prints its port on one line, then serves 127.0.0.1:port until it is killed.
- * GET /__counts          {"requests":N,"body_bytes":N,"connections":N,"refused":N}, itself not counted.
+ * GET /__counts          {"requests":N,"body_bytes":N,"connections":N,"refused":N,"keyed":N,"named":N}, itself not counted; keyed are
+ *                        requests that still have an API key, named those that say of which org they are.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -34,7 +35,7 @@ struct connection {
 };
 
 static struct connection *connections[CONNECTIONS_MAX];
-static unsigned long long requests, body_bytes, accepted, refused;
+static unsigned long long requests, body_bytes, accepted, refused, keyed, named;
 static char bytes[READ_MAX];
 
 static void drop(int fd) {
@@ -43,24 +44,35 @@ static void drop(int fd) {
     close(fd);
 }
 
-/* The value of a header in a head that ends in a blank line, or NULL. */
-static const char *header(const char *head, const char *name) {
+/* What matters of a head, in one pass over its lines; it ends in a blank line. */
+struct seen { const char *length; int is_chunked, is_keyed, is_named; };
+
+static const char *is(const char *line, const char *name) {
     size_t length = strlen(name);
-    for (const char *line = strstr(head, "\r\n"); line; line = strstr(line + 2, "\r\n")) {
-        if (strncasecmp(line + 2, name, length) == 0 && line[2 + length] == ':') {
-            for (line += 3 + length; *line == ' ' || *line == '\t'; line++) {}
-            return line;
-        }
+    if (strncasecmp(line, name, length)) return NULL;
+    for (line += length; *line == ' ' || *line == '\t'; line++) {}
+    return line;
+}
+
+static struct seen look(const char *head) {
+    struct seen seen = {0};
+    for (const char *line = strstr(head, "\r\n"), *value; line; line = strstr(line, "\r\n")) {
+        line += 2;
+        if ((value = is(line, "content-length:"))) seen.length = value;
+        else if (is(line, "transfer-encoding:")) seen.is_chunked = 1;
+        else if (is(line, "dd-api-key:")) seen.is_keyed = 1;
+        else if ((value = is(line, "x-keygate-org-id:"))) seen.is_named = *value != '\r';
     }
-    return NULL;
+    return seen;
 }
 
 /* The answers are far smaller than a socket's buffer, so a short write means a peer that does not read: it is dropped. */
 static int answer(int fd, const struct connection *c) {
     if (!c->counts) return write(fd, ANSWER, sizeof ANSWER - 1) == (ssize_t)(sizeof ANSWER - 1);
     char body[256], message[512];
-    int length = snprintf(body, sizeof body, "{\"requests\":%llu,\"body_bytes\":%llu,\"connections\":%llu,\"refused\":%llu}",
-                          requests, body_bytes, accepted, refused);
+    int length = snprintf(body, sizeof body,
+                          "{\"requests\":%llu,\"body_bytes\":%llu,\"connections\":%llu,\"refused\":%llu,\"keyed\":%llu,\"named\":%llu}",
+                          requests, body_bytes, accepted, refused, keyed, named);
     length = snprintf(message, sizeof message, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", length, body);
     return write(fd, message, (size_t)length) == length;
 }
@@ -93,14 +105,15 @@ static int take(int fd, struct connection *c, const char *data, size_t length) {
         c->head_bytes = 0;
         c->counts = strncmp(c->head, "GET /__counts ", 14) == 0;
         /* No contender has a reason to re-frame a body whose length is known, so this is an error to show. */
-        if (header(c->head, "transfer-encoding")) {
+        struct seen seen = look(c->head);
+        if (seen.is_chunked) {
             static const char no[] = "HTTP/1.1 501 Not Implemented\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
             refused++;
             if (write(fd, no, sizeof no - 1) < 0) return 0;
             return 0;
         }
-        const char *value = header(c->head, "content-length");
-        c->body_left = value ? strtoull(value, NULL, 10) : 0;
+        c->body_left = seen.length ? strtoull(seen.length, NULL, 10) : 0;
+        if (!c->counts) keyed += (unsigned)seen.is_keyed, named += (unsigned)seen.is_named;
         c->in_body = 1;
     }
 }
