@@ -13,7 +13,7 @@ use dashmap::{DashMap, Entry};
 pub use super::uses::{OneUse, ShadowUse, Source, Use};
 
 use super::table::TakeBytes;
-use super::{KeyId, Principal, Timestamp};
+use super::{Attribution, KeyId, Timestamp};
 
 /// The uses that wait to be written down: at most one entry for each key, so as bounded as the key table.
 ///
@@ -31,8 +31,8 @@ pub struct UsageCounts {
 
 impl UsageCounts {
     /// Notes a request that was accepted: once for each key that it needed.
-    pub fn accepted(&self, principal: &Principal, at: Timestamp, address: IpAddr, agent: &str) {
-        for key in principal.attribution().keys() {
+    pub fn accepted(&self, of: &Attribution, at: Timestamp, address: IpAddr, agent: &str) {
+        for key in of.keys() {
             let one = OneUse {
                 at,
                 address,

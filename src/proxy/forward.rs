@@ -22,7 +22,7 @@ use super::strict::HopByHop;
 use super::target::decode;
 use super::upstream::{Lease, OwnCredential, Upstream};
 use super::worker::Worker;
-use crate::keys::Principal;
+use crate::keys::{KeyTable, Principal};
 use crate::telemetry;
 
 /// The prefix of every identity header; no client's header with it passes, in any spelling.
@@ -89,7 +89,7 @@ pub async fn forward(
     *request.method_mut() = parts.method.clone();
     *request.version_mut() = Version::HTTP_11;
     *request.uri_mut() = uri(upstream, extracted)?;
-    *request.headers_mut() = headers(parts, upstream, identity, principal)?;
+    *request.headers_mut() = headers(parts, upstream, identity, principal, &worker.shared.table)?;
 
     let mut lease = worker.pool.lease(upstream).await?;
     loop {
@@ -225,6 +225,7 @@ pub fn headers(
     upstream: &Upstream,
     identity: &Identity,
     principal: &Principal,
+    table: &KeyTable,
 ) -> Result<HeaderMap, Refusal> {
     let mut headers = HeaderMap::with_capacity(parts.headers.len() + 12);
     let hop_by_hop = HopByHop::of(&parts.headers);
@@ -263,9 +264,11 @@ pub fn headers(
     if let Some(key) = &attribution.application_key {
         headers.insert(APP_KEY_ID, text(&key.id.to_string())?);
     }
-    if let Some((id, name)) = &attribution.user {
+    if let Some((id, at)) = attribution.user {
         headers.insert(USER_ID, text(&id.to_string())?);
-        headers.insert(USER_NAME, text(name)?);
+        if let Some(name) = table.read().with_user(at, |user| text(&user.name)) {
+            headers.insert(USER_NAME, name?);
+        }
     }
     if let OwnCredential::Header(name, value) = &upstream.own_credential {
         headers.insert(name.clone(), value.clone());

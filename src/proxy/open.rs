@@ -172,13 +172,13 @@ impl Open {
             match verdict {
                 Ok(principal) => {
                     record.decision = Some(Decision::Allowed);
-                    record.attribution = principal.attribution().clone();
+                    record.attribution = *principal.attribution();
                     record.shadow_revoked = record.attribution.shadowed().next().is_some();
                 }
                 Err(denial) => {
                     record.decision = Some(denial.reason.decision());
                     record.reason = Some(denial.reason);
-                    record.attribution = (*denial.attribution).clone();
+                    record.attribution = denial.attribution;
                 }
             }
         });
@@ -291,8 +291,10 @@ impl Drop for Open {
                 permit.send(record);
             }
             None => {
-                if self.worker.records.try_send(record).is_err() {
+                if let Err(full) = self.worker.records.try_send(record) {
                     telemetry::add(&self.worker.counters.records_dropped, 1);
+                    // The writer, who would have, never sees it.
+                    full.into_inner().note_use(&self.worker.shared.usage);
                 }
             }
         }

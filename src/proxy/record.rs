@@ -12,7 +12,9 @@ use serde::Serialize;
 
 use super::route::Family;
 use crate::keys::policy::Decision;
-use crate::keys::{Attribution, Reason};
+use crate::keys::table::Names;
+use crate::keys::usage::UsageCounts;
+use crate::keys::{Attribution, Reason, Timestamp};
 
 /// The longest client-chosen text kept in a record, in bytes.
 const TEXT_BYTES_MAX: usize = 512;
@@ -61,7 +63,8 @@ pub struct RequestRecord {
     pub decision: Option<Decision>,
     /// Why it was refused.
     pub reason: Option<Reason>,
-    /// On whose behalf it was made.
+    /// On whose behalf it was made: ids. What belongs to them is called what it is called when the record is written, which is
+    /// milliseconds after the request's end.
     pub attribution: Attribution,
     /// Whether it passed with a key that is shadow-revoked, and would not if it were revoked.
     pub shadow_revoked: bool,
@@ -113,8 +116,20 @@ impl RequestRecord {
         }
     }
 
-    /// Appends the record as one line of JSON.
-    pub fn write_line(&self, line: &mut Vec<u8>) {
+    /// Notes the use of the keys that the request was let through with, if it was.
+    pub fn note_use(&self, usage: &UsageCounts) {
+        if self.decision != Some(Decision::Allowed) {
+            return;
+        }
+        let since_epoch = self.at.duration_since(SystemTime::UNIX_EPOCH);
+        let at = since_epoch.unwrap_or_default().as_millis();
+        let at = Timestamp(i64::try_from(at).unwrap_or(i64::MAX));
+        let agent = self.user_agent.as_deref().unwrap_or_default();
+        usage.accepted(&self.attribution, at, self.client, agent);
+    }
+
+    /// Appends the record as one line of JSON, with what those are called whom it is attributed to.
+    pub fn write_line(&self, names: &Names, line: &mut Vec<u8>) {
         let milliseconds = |duration: Duration| (duration.as_secs_f64() * 1e6).round() / 1e3;
         let owned = &self.attribution;
         let json = Line {
@@ -139,15 +154,15 @@ impl RequestRecord {
             reason: self.reason.map(Reason::as_str),
             kind: self.auth_kind(),
             key_id: owned.key.as_ref().map(|key| key.id.to_string()),
-            key_name: owned.key.as_ref().map(|key| key.name.as_str()),
+            key_name: names.key.as_deref(),
             application_key_id: owned.application_key.as_ref().map(|key| key.id.to_string()),
             shadow_revoked: self.shadow_revoked.then_some(true),
             view_revision: self.view_revision,
             view_age_ms: self.view_age.map(milliseconds),
             org_id: owned.org.as_ref().map(|(id, _)| id.to_string()),
-            org_name: owned.org.as_ref().map(|(_, name)| name.as_str()),
+            org_name: names.org.as_deref(),
             user_id: owned.user.as_ref().map(|(id, _)| id.to_string()),
-            user_name: owned.user.as_ref().map(|(_, name)| name.as_str()),
+            user_name: names.user.as_deref(),
             error: self.error,
         };
         let before = line.len();
@@ -378,7 +393,7 @@ mod tests {
         record.path = "/a\n{\"forged\":1}\u{1b}[31m".into();
         record.user_agent = Some("x\r\ny\u{2028}".into());
         let mut line = Vec::new();
-        record.write_line(&mut line);
+        record.write_line(&Names::default(), &mut line);
         let text = String::from_utf8(line).unwrap();
         assert_eq!(text.matches('\n').count(), 1);
         assert!(!text.contains('\u{1b}') && !text.contains('\r'));

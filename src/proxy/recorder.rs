@@ -12,9 +12,20 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::record::RequestRecord;
+use crate::keys::KeyTable;
+use crate::keys::table::Names;
+use crate::keys::usage::UsageCounts;
 
-/// Somebody who is shown each record as it ends; called on the writer's thread.
-pub type Onlooker = Box<dyn FnMut(&RequestRecord) -> io::Result<()> + Send>;
+/// Somebody who is shown each record as it ends, and what those are called whom it is attributed to; called on the writer's thread.
+pub type Onlooker = Box<dyn FnMut(&RequestRecord, &Names) -> io::Result<()> + Send>;
+
+/// What the writer asks about a record, and tells: both off the path of the request.
+pub struct Asides {
+    /// What keys, orgs and users are called.
+    pub table: Arc<KeyTable>,
+    /// How often keys are used.
+    pub usage: Arc<UsageCounts>,
+}
 
 /// Where records go.
 pub enum Sink {
@@ -51,7 +62,12 @@ impl Recorder {
     ///
     /// # Errors
     /// When the file cannot be opened.
-    pub fn start(sink: Sink, workers: usize, queue_max: usize) -> io::Result<(Self, Vec<Queue>)> {
+    pub fn start(
+        sink: Sink,
+        asides: Asides,
+        workers: usize,
+        queue_max: usize,
+    ) -> io::Result<(Self, Vec<Queue>)> {
         let file = match &sink {
             Sink::File(path) => Some(open(path)?),
             Sink::Stdout | Sink::Print(_) | Sink::Off => None,
@@ -66,6 +82,7 @@ impl Recorder {
             .spawn(move || {
                 let mut output = Output {
                     sink,
+                    asides,
                     file,
                     waiting: Vec::with_capacity(64 * 1024),
                     written: 0,
@@ -94,7 +111,7 @@ impl Recorder {
                         if last_chances == 0 {
                             let lines =
                                 output.waiting.iter().filter(|byte| **byte == b'\n').count();
-                            let queued: usize = queues.iter().map(mpsc::Receiver::len).sum();
+                            let queued = output.give_up(&mut queues);
                             complain(&format!(
                                 "{} records could not be written and are lost",
                                 lines + queued
@@ -122,6 +139,7 @@ impl Recorder {
 /// The writer's side of a sink.
 struct Output {
     sink: Sink,
+    asides: Asides,
     file: Option<File>,
     /// Lines formatted and not yet written whole; empty again as soon as they are.
     waiting: Vec<u8>,
@@ -139,11 +157,15 @@ impl Output {
                 match queue.try_recv() {
                     Ok(record) => {
                         taken += 1;
+                        record.note_use(&self.asides.usage);
+                        let names = || self.asides.table.names(&record.attribution);
                         match &mut self.sink {
                             // Somebody looking on; what they miss is in nobody's log.
-                            Sink::Print(print) => drop(print(&record)),
+                            Sink::Print(print) => drop(print(&record, &names())),
                             Sink::Off => {}
-                            Sink::Stdout | Sink::File(_) => record.write_line(&mut self.waiting),
+                            Sink::Stdout | Sink::File(_) => {
+                                record.write_line(&names(), &mut self.waiting);
+                            }
                         }
                     }
                     Err(mpsc::error::TryRecvError::Empty) => break,
@@ -153,6 +175,18 @@ impl Output {
             true
         });
         taken
+    }
+
+    /// Takes what is queued, for no more than the uses it tells of. Returns how many records that were.
+    fn give_up(&self, queues: &mut [mpsc::Receiver<Box<RequestRecord>>]) -> usize {
+        let mut lost = 0;
+        for queue in queues {
+            while let Ok(record) = queue.try_recv() {
+                record.note_use(&self.asides.usage);
+                lost += 1;
+            }
+        }
+        lost
     }
 
     /// Writes what waits. Returns whether all of it is written.
@@ -220,6 +254,7 @@ fn complain(text: &str) {
 #[cfg(test)]
 mod tests {
     use std::net::IpAddr;
+    use std::time::Instant;
 
     use http::Method;
 
@@ -227,7 +262,11 @@ mod tests {
 
     #[test]
     fn a_full_broken_sink_does_not_stop_the_writer_from_ending() {
-        let (recorder, queues) = Recorder::start(Sink::Off, 2, 4).unwrap();
+        let asides = Asides {
+            table: Arc::new(KeyTable::new(Instant::now())),
+            usage: Arc::default(),
+        };
+        let (recorder, queues) = Recorder::start(Sink::Off, asides, 2, 4).unwrap();
         for queue in &queues {
             queue
                 .try_send(Box::new(RequestRecord::begin(

@@ -718,7 +718,7 @@ async fn a_change_is_in_the_table_when_its_operation_returns() {
             panic!("a key")
         };
         let stored = store.key(key.id).unwrap().unwrap();
-        assert_eq!(table.read().key(&stored.fingerprint), Some(&stored));
+        assert_eq!(table.full_key(&stored.fingerprint), Some(stored.clone()));
         let revoke = Request::RevokeKey {
             kind: KeyKind::ClientToken,
             id: key.id.to_string(),
