@@ -79,9 +79,9 @@ impl Contender for Shards {
         self.shard(print).load().get(print).copied()
     }
     fn put(&self, print: Print, value: Compact) {
-        let mut map = HashMap::clone(&self.shard(print).load());
+        let mut map = HashMap::clone(&self.shard(&print).load());
         map.insert(print, value);
-        self.shard(print).store(Arc::new(map));
+        self.shard(&print).store(Arc::new(map));
     }
 }
 

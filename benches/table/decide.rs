@@ -118,7 +118,7 @@ fn floor(world: &World, timed: usize, clock: u32) {
     let lines: Vec<[u64; 8]> = (0..world.keys as u64 * 10 / 7).map(|at| [at; 8]).collect();
     let line = |bytes: [u8; 16]| {
         let word = u128::from_le_bytes(bytes) as u64;
-        &lines[(u128::from(word) * lines.len() as u128 >> 64) as usize]
+        &lines[((u128::from(word) * lines.len() as u128) >> 64) as usize]
     };
     let reading = Times::of(
         timed,

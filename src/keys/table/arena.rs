@@ -39,14 +39,14 @@ impl Arena {
     }
 
     /// The bytes from the start of a block on. Whoever wrote it knows where it ends.
-    pub(super) fn from(&self, at: u32) -> &[u8] {
+    pub(super) fn bytes_from(&self, at: u32) -> &[u8] {
         let unit = at as usize & ((1 << PLACE_BITS) - 1);
         let chunk = self.chunks.get((at >> PLACE_BITS) as usize);
         let bytes = chunk.and_then(|chunk| chunk.get(unit * UNIT..));
         bytes.unwrap_or_default()
     }
 
-    fn from_mut(&mut self, at: u32) -> &mut [u8] {
+    fn bytes_mut(&mut self, at: u32) -> &mut [u8] {
         let unit = at as usize & ((1 << PLACE_BITS) - 1);
         let chunk = self.chunks.get_mut((at >> PLACE_BITS) as usize);
         let bytes = chunk.and_then(|chunk| chunk.get_mut(unit * UNIT..));
@@ -61,7 +61,7 @@ impl Arena {
         } else {
             self.reuse(units).unwrap_or_else(|| self.cut(units))
         };
-        for (to, from) in self.from_mut(at).iter_mut().zip(bytes) {
+        for (to, from) in self.bytes_mut(at).iter_mut().zip(bytes) {
             *to = *from;
         }
         at
@@ -86,14 +86,14 @@ impl Arena {
             return;
         };
         let next = std::mem::replace(first, at);
-        if let Some(to) = self.from_mut(at).first_chunk_mut() {
+        if let Some(to) = self.bytes_mut(at).first_chunk_mut() {
             *to = next.to_le_bytes();
         }
     }
 
     fn reuse(&mut self, units: usize) -> Option<u32> {
         let at = *self.free.get(units).filter(|first| **first != END)?;
-        let next = self.from(at).first_chunk().copied();
+        let next = self.bytes_from(at).first_chunk().copied();
         if let (Some(first), Some(next)) = (self.free.get_mut(units), next) {
             *first = u32::from_le_bytes(next);
         }
@@ -160,7 +160,7 @@ mod tests {
         for round in 0..40_000_usize {
             if held.len() > 2_000 || (rng.bool() && !held.is_empty()) {
                 let (at, bytes) = held.swap_remove(rng.usize(..held.len()));
-                assert_eq!(&arena.from(at)[..bytes.len()], bytes);
+                assert_eq!(&arena.bytes_from(at)[..bytes.len()], bytes);
                 arena.give_back(at, bytes.len());
             } else {
                 let length = match round % 1_000 {
@@ -174,7 +174,7 @@ mod tests {
             most = most.max(held.iter().map(|(_, bytes)| bytes.len() + 4).sum());
             if round % 1_000 == 0 {
                 for (at, bytes) in &held {
-                    assert_eq!(&arena.from(*at)[..bytes.len()], bytes);
+                    assert_eq!(&arena.bytes_from(*at)[..bytes.len()], bytes);
                 }
             }
         }

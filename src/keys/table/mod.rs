@@ -331,5 +331,128 @@ impl Seen {
 
 #[cfg(test)]
 mod model;
+
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+    use crate::keys::{Actor, Deed, KeyKind, Timestamp, samples};
+
+    fn at(revision: u64, mut key: Key) -> Record {
+        key.revision = Revision(revision);
+        Record::Key(key)
+    }
+
+    #[test]
+    fn an_older_revision_never_overwrites_a_newer_one() {
+        let table = KeyTable::new(Instant::now());
+        let key = samples::key(KeyKind::ApiKey, &samples::org("a"), None, 7);
+        let mut renamed = key.clone();
+        renamed.name = "renamed".into();
+        assert_eq!(
+            table.apply(at(9, renamed)),
+            Applied::Newer { replaced: None }
+        );
+        assert_eq!(table.apply(at(8, key.clone())), Applied::Stale);
+        assert_eq!(table.full_key(&key.fingerprint).unwrap().name, "renamed");
+    }
+
+    #[test]
+    fn a_revoked_key_stays_revoked_whatever_a_later_record_says() {
+        let table = KeyTable::new(Instant::now());
+        let key = samples::key(KeyKind::ApiKey, &samples::org("a"), None, 7);
+        let mut revoked = key.clone();
+        revoked.revoked = Some(Deed {
+            at: Timestamp(1),
+            by: Actor::Operator,
+        });
+        table.apply(at(3, revoked));
+        table.apply(at(4, key.clone()));
+        assert!(table.read().key(&key.fingerprint).unwrap().is_revoked);
+        assert!(table.full_key(&key.fingerprint).unwrap().revoked.is_some());
+    }
+
+    #[test]
+    fn a_revocation_counts_however_late_it_comes() {
+        let table = KeyTable::new(Instant::now());
+        let key = samples::key(KeyKind::ApiKey, &samples::org("a"), None, 7);
+        let mut revoked = key.clone();
+        revoked.revoked = Some(Deed {
+            at: Timestamp(1),
+            by: Actor::Operator,
+        });
+        table.apply(at(9, key.clone()));
+        assert_eq!(table.apply(at(8, revoked)), Applied::Revoked);
+        let held = table.full_key(&key.fingerprint).unwrap();
+        assert_eq!((held.revision, held.revoked.is_some()), (Revision(9), true));
+
+        let org = samples::org("a");
+        let mut user = samples::user(&org, "ann");
+        user.revision = Revision(5);
+        table.apply(Record::User(user.clone()));
+        user.revision = Revision(4);
+        user.application_keys_revoked_through = Revision(4);
+        assert_eq!(table.apply(Record::User(user.clone())), Applied::Revoked);
+        user.revision = Revision(6);
+        user.application_keys_revoked_through = Revision(0);
+        table.apply(Record::User(user.clone()));
+        let held = table.user_by_id(&user.id).unwrap();
+        assert_eq!(held.application_keys_revoked_through, Revision(4));
+    }
+
+    #[test]
+    fn of_two_keys_with_one_fingerprint_the_first_issued_stays_in_either_order() {
+        let org = samples::org("a");
+        let first = samples::key(KeyKind::ApiKey, &org, None, 7);
+        let mut second = samples::key(KeyKind::ApiKey, &org, None, 7);
+        second.issued = Revision(3);
+        second.revision = Revision(3);
+        for order in [[&first, &second], [&second, &first]] {
+            let table = KeyTable::new(Instant::now());
+            for key in order {
+                table.apply(Record::Key(key.clone()));
+            }
+            assert_eq!(table.read().key(&first.fingerprint).unwrap().id, first.id);
+        }
+    }
+
+    #[test]
+    fn the_view_is_unknown_before_it_is_loaded_and_ages_afterwards() {
+        let start = Instant::now();
+        let table = KeyTable::new(start);
+        assert_eq!(table.view(start), None);
+        let hour = Duration::from_hours(1);
+        table.mark_in_step(start, hour);
+        assert_eq!(table.view(start).unwrap().age, hour);
+        table.mark_in_step(start + Duration::from_secs(1), Duration::ZERO);
+        table.mark_in_step(start + Duration::from_secs(2), hour);
+        let view = table.view(start + Duration::from_secs(4)).unwrap();
+        assert_eq!(view.age, Duration::from_secs(3));
+    }
+
+    #[test]
+    fn an_empty_table_takes_little_room_and_finds_nothing() {
+        let table = KeyTable::new(Instant::now());
+        assert!(
+            table
+                .read()
+                .key(&Fingerprint::from_bytes([0; 16]))
+                .is_none()
+        );
+        assert!(table.full_key(&Fingerprint::from_bytes([1; 16])).is_none());
+        assert!(table.org_by_id(&samples::org("a").id).is_none());
+        assert_eq!(table.keys_len(), 0);
+        table.each(&mut |record| panic!("{record:?}"));
+        // A key whose org and owner nobody has told of yet is found, and they are not.
+        let org = samples::org("a");
+        let owner = samples::user(&org, "ann");
+        let key = samples::key(KeyKind::ApplicationKey, &org, Some(&owner), 0);
+        table.apply(Record::Key(key.clone()));
+        assert_eq!(table.full_key(&key.fingerprint), Some(key.clone()));
+        let held = table.read().key(&key.fingerprint).unwrap();
+        assert_eq!(table.read().org(held.org), None);
+        assert_eq!(table.read().user(held.owner.unwrap()), None);
+        table.apply(Record::User(owner.clone()));
+        let user = table.read().user(held.owner.unwrap()).unwrap();
+        assert_eq!(user.id, owner.id);
+    }
+}

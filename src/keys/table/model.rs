@@ -6,6 +6,10 @@ mod atomics {
     pub(super) use loom::sync::atomic::{AtomicU64, Ordering, fence};
 }
 
+#[expect(
+    clippy::duplicate_mod,
+    reason = "the very code of the table, over the model's atomics"
+)]
 #[expect(dead_code, reason = "what only the writer calls is not part of it")]
 #[path = "line.rs"]
 mod line;

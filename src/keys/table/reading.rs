@@ -164,3 +164,137 @@ impl<'a> Reader<'a> {
         self.table
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Instant;
+
+    use super::super::Applied;
+    use super::*;
+    use crate::keys::{Org, Record, samples};
+
+    /// What a reader sees of a key is of one version of it, whatever is written meanwhile, and a key that is there is never missed:
+    /// each version of a key has its number in all of its fields.
+    #[test]
+    fn readers_see_whole_keys_and_miss_none_while_they_change_and_the_table_grows() {
+        const KEYS: usize = 40;
+        const CHANGES: u64 = 60_000;
+        let orgs: Vec<Org> = (0..7)
+            .map(|at| samples::org(&format!("org {at}")))
+            .collect();
+        let version = |at: usize, version: u64| {
+            let org = &orgs[version as usize % orgs.len()];
+            let mut key = samples::key(KeyKind::ALL[version as usize % 3], org, None, at as u128);
+            key.id = KeyId(uuid::Uuid::from_u128(u128::from(version)));
+            (key.issued, key.revision) = (Revision(version), Revision(version));
+            key.expires_at = Some(Timestamp(version as i64));
+            if version.is_multiple_of(3) {
+                key.scopes = Some(vec![version.to_string().into()]);
+            }
+            if version.is_multiple_of(5) {
+                // Of nobody else for long, so that its place is soon another's.
+                key.shadowed = Some(key.modified);
+            }
+            key.name = version.to_string().into();
+            key
+        };
+        let table = KeyTable::new(Instant::now());
+        for org in &orgs {
+            table.apply(Record::Org(org.clone()));
+        }
+        for at in 0..KEYS {
+            table.apply(Record::Key(version(at, CHANGES * 2)));
+        }
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for thread in 0..3 {
+                let (table, orgs, is_over) = (&table, &orgs, &is_over);
+                scope.spawn(move || {
+                    let mut rng = fastrand::Rng::with_seed(thread);
+                    while !is_over.load(Ordering::Relaxed) {
+                        let at = rng.usize(..KEYS) as u128;
+                        let reader = table.read();
+                        let held = reader
+                            .key(&Fingerprint::from_bytes(at.to_be_bytes()))
+                            .expect("it is there all the time");
+                        let version = held.issued.0;
+                        assert_eq!(held.id.0.as_u128(), u128::from(version));
+                        assert_eq!(held.expires_at, Some(Timestamp(version as i64)));
+                        assert_eq!(held.kind, KeyKind::ALL[version as usize % 3]);
+                        let org = reader.org(held.org).map(|org| org.id);
+                        assert_eq!(org, Some(orgs[version as usize % orgs.len()].id));
+                        let scopes = version
+                            .is_multiple_of(3)
+                            .then(|| vec![CompactString::from(version.to_string())]);
+                        assert_eq!(held.scopes(), scopes.as_deref());
+                        assert_eq!(held.shadowed().is_some(), version.is_multiple_of(5));
+                    }
+                });
+            }
+            scope.spawn(|| {
+                let full = |at: usize| {
+                    table.full_key(&Fingerprint::from_bytes((at as u128).to_be_bytes()))
+                };
+                let mut at = 0;
+                while !is_over.load(Ordering::Relaxed) {
+                    let key = full(at).expect("it is there all the time");
+                    assert_eq!(key.name, key.issued.0.to_string());
+                    at = (at + 1) % KEYS;
+                }
+            });
+            let mut rng = fastrand::Rng::with_seed(99);
+            for change in 0..CHANGES {
+                // Issued earlier than what is there, so it takes its place.
+                let record = version(rng.usize(..KEYS), CHANGES * 2 - 1 - change);
+                assert!(matches!(
+                    table.apply(Record::Key(record)),
+                    Applied::Newer { .. }
+                ));
+                let more = samples::key(KeyKind::ApiKey, &orgs[0], None, rng.u128(..));
+                table.apply(Record::Key(more));
+            }
+            is_over.store(true, Ordering::Relaxed);
+        });
+        assert_eq!(table.keys_len(), KEYS + CHANGES as usize);
+    }
+
+    /// The limits of a key are nobody else's, however often they change hands.
+    #[test]
+    fn two_keys_never_have_each_others_limits() {
+        let org = samples::org("a");
+        let table = KeyTable::new(Instant::now());
+        let key = |at: u128, change: u64| {
+            let mut key = samples::key(KeyKind::ApiKey, &org, None, at);
+            key.id = KeyId(uuid::Uuid::from_u128(at));
+            key.revision = Revision(change);
+            // Each change gives up one place, and the next one takes it.
+            key.scopes = Some(vec![format!("{at} {change}").into()]);
+            key
+        };
+        for at in 0..4 {
+            table.apply(Record::Key(key(at, 1)));
+        }
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for at in 0..2_u128 {
+                let (table, is_over) = (&table, &is_over);
+                scope.spawn(move || {
+                    while !is_over.load(Ordering::Relaxed) {
+                        let held = table.read().key(&Fingerprint::from_bytes(at.to_be_bytes()));
+                        let held = held.expect("it is there all the time");
+                        let [scope] = held.scopes().unwrap() else {
+                            panic!("{:?}", held.scopes())
+                        };
+                        assert!(scope.starts_with(&format!("{at} ")), "{scope} at {at}");
+                    }
+                });
+            }
+            for change in 2..40_000 {
+                table.apply(Record::Key(key(u128::from(change % 4), change)));
+            }
+            is_over.store(true, Ordering::Relaxed);
+        });
+        assert_eq!(table.kept().limits_len(), 4);
+    }
+}
