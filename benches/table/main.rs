@@ -5,6 +5,7 @@
     clippy::print_stdout,
     clippy::indexing_slicing,
     clippy::expect_used,
+    clippy::panic,
     reason = "it is a benchmark"
 )]
 
