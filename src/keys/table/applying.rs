@@ -129,7 +129,7 @@ impl Kept {
 
     fn apply_key(&mut self, seen: &Seen, mut key: Key) -> Applied {
         let Some(held) = seen.entry(&key.fingerprint) else {
-            let entry = self.entry(seen, &key);
+            let entry = self.entry(seen, &key, None);
             let fingerprint = entry.fingerprint;
             seen.segments.insert(entry.cold, fingerprint, entry.rest());
             seen.keys.fetch_add(1, Ordering::Relaxed);
@@ -160,15 +160,18 @@ impl Kept {
         Applied::older(revokes)
     }
 
-    /// Writes a key's record down, but for its line.
-    fn entry(&mut self, seen: &Seen, key: &Key) -> Entry {
+    /// Writes a key's record down, but for its line; in the place of one of so many bytes, if there is one.
+    fn entry(&mut self, seen: &Seen, key: &Key, held: Option<(u32, usize)>) -> Entry {
         self.written.clear();
         let users = &mut self.users;
         let mut number = |id: UserId| users.of(id, id.bytes(), &seen.users);
         cold::write(key, &mut self.written, &mut number);
         let owner = key.owner.map(number);
         Entry {
-            cold: self.arena.put(&self.written),
+            cold: match held {
+                Some((at, length)) => self.arena.replace(at, length, &self.written),
+                None => self.arena.put(&self.written),
+            },
             fingerprint: halves(key.fingerprint.bytes()),
             id: key.id,
             kind: key.kind,
@@ -183,18 +186,15 @@ impl Kept {
     /// Puts a record in the place of another one of the same fingerprint.
     fn replace(&mut self, seen: &Seen, held: &Entry, key: &Key) {
         let length = self.cold(held).map(|cold| cold.length);
-        let entry = self.entry(seen, key);
+        let entry = self.entry(seen, key, length.map(|length| (held.cold, length)));
         let place = Place::of(entry.fingerprint);
         let segment = seen.segments.of(place);
         let segment = segment.as_ref().and_then(|segment| segment.as_ref());
         if let Some((line, _)) = segment.and_then(|it| it.find(place, entry.fingerprint)) {
             line.write(entry.cold, entry.fingerprint, entry.rest());
         }
-        // Nothing refers to these any more, but for readers that will look again.
+        // Nothing refers to it any more, but for readers that will look again.
         self.limits.release(held.bound, &seen.limits);
-        if let Some(length) = length {
-            self.arena.give_back(held.cold, length);
-        }
     }
 }
 

@@ -23,6 +23,11 @@ pub(super) struct Arena {
     free_chunks: Vec<u32>,
 }
 
+/// The units of a block of so many bytes.
+fn units(bytes: usize) -> usize {
+    bytes.div_ceil(UNIT).max(1)
+}
+
 fn number(chunk: u32, unit: usize) -> u32 {
     chunk << PLACE_BITS | unit as u32
 }
@@ -55,21 +60,36 @@ impl Arena {
 
     /// Puts bytes into a block and returns its number.
     pub(super) fn put(&mut self, bytes: &[u8]) -> u32 {
-        let units = bytes.len().div_ceil(UNIT).max(1);
+        let units = units(bytes.len());
         let at = if units > CUT_UNITS_MAX {
             self.chunk(units * UNIT)
         } else {
             self.reuse(units).unwrap_or_else(|| self.cut(units))
         };
-        for (to, from) in self.bytes_mut(at).iter_mut().zip(bytes) {
-            *to = *from;
-        }
+        self.fill(at, bytes);
         at
+    }
+
+    fn fill(&mut self, at: u32, bytes: &[u8]) {
+        if let Some(to) = self.bytes_mut(at).get_mut(..bytes.len()) {
+            to.copy_from_slice(bytes);
+        }
+    }
+
+    /// Puts bytes in the place of those of a block that has so many: where they are if they fit, and returns the number.
+    pub(super) fn replace(&mut self, at: u32, bytes: usize, with: &[u8]) -> u32 {
+        if units(bytes) == units(with.len()) {
+            self.fill(at, with);
+            return at;
+        }
+        let put = self.put(with);
+        self.give_back(at, bytes);
+        put
     }
 
     /// Takes a block of so many bytes back.
     pub(super) fn give_back(&mut self, at: u32, bytes: usize) {
-        let units = bytes.div_ceil(UNIT).max(1);
+        let units = units(bytes);
         if units > CUT_UNITS_MAX {
             let chunk = at >> PLACE_BITS;
             if let Some(chunk) = self.chunks.get_mut(chunk as usize) {
@@ -158,7 +178,11 @@ mod tests {
         let mut held: Vec<(u32, Vec<u8>)> = Vec::new();
         let mut most = 0;
         for round in 0..40_000_usize {
-            if held.len() > 2_000 || (rng.bool() && !held.is_empty()) {
+            if round % 7 == 0 && !held.is_empty() {
+                let (at, bytes) = held.swap_remove(rng.usize(..held.len()));
+                let with: Vec<u8> = bytes.iter().rev().copied().take(rng.usize(1..60)).collect();
+                held.push((arena.replace(at, bytes.len(), &with), with));
+            } else if held.len() > 2_000 || (rng.bool() && !held.is_empty()) {
                 let (at, bytes) = held.swap_remove(rng.usize(..held.len()));
                 assert_eq!(&arena.bytes_from(at)[..bytes.len()], bytes);
                 arena.give_back(at, bytes.len());
