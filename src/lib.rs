@@ -14,7 +14,7 @@
 //!                                       reply         only when something said no
 //!                                       record        always, once
 //! pages, API, commands -> control::operations -> store -> store::sync -> keys::table      (never the other way)
-//! handle -> keys::usage -> store::usage -> store: when each key was last used, and how often
+//! recorder -> keys::usage -> store::usage -> store: when each key was last used, and how often
 //! ```
 //!
 //! 1. [`proxy::listener`] accepts. Each worker has a socket, a thread, a runtime, upstream connections and counters of

@@ -316,7 +316,9 @@ impl App {
             .await
             .is_err()
         {
-            complain("the last records could not be written in time and are lost");
+            complain(
+                "the last records could not be written in time and are lost, and the uses of keys that they tell of are not counted",
+            );
         }
         if !self.usage.finish().await {
             complain("the last uses of keys could not be written in time and are not counted");

@@ -12,6 +12,7 @@ use crate::app::{self, App, LineWriter, Records, RequestRecord, decision_word};
 use crate::config::{Config, RedisUrl, SecretValue, UpstreamUrl};
 use crate::control::{FoundedView, KeyService, KeyView, Request, Response, ServiceError};
 use crate::demo;
+use crate::keys::table::Names;
 use crate::store::{self, StoreError};
 
 /// Where the demo listens unless told otherwise; the operator's listener is one further, the pages two.
@@ -103,12 +104,12 @@ async fn start(options: Demo, folder: PathBuf) -> ExitCode {
     // The first line is about the demo itself: a request that comes before it is told is shown after it.
     let (told, to_be_told) = std::sync::mpsc::channel::<()>();
     let colours = io::stdout().is_terminal();
-    let records = Records::Print(Box::new(move |record| {
+    let records = Records::Print(Box::new(move |record, names| {
         // An error means that it has been told, and the sender is gone.
         let _ = to_be_told.recv();
         match output {
-            DemoOutput::Json => show_json(record),
-            DemoOutput::Text => show(record, colours),
+            DemoOutput::Json => show_json(record, names),
+            DemoOutput::Text => show(record, names, colours),
         }
     }));
     let app = match App::start(&config, records).await {
@@ -286,9 +287,9 @@ Requests, as they happen:
     out.flush()
 }
 
-fn show_json(record: &RequestRecord) -> io::Result<()> {
+fn show_json(record: &RequestRecord, names: &Names) -> io::Result<()> {
     let mut line = Vec::new();
-    LineWriter::default().write(record, &mut line);
+    LineWriter::default().write(record, names, &mut line);
     let mut out = io::stdout().lock();
     out.write_all(&line)?;
     out.flush()
@@ -300,7 +301,7 @@ fn program() -> String {
 }
 
 /// One line for people about one request.
-fn show(record: &RequestRecord, colours: bool) -> io::Result<()> {
+fn show(record: &RequestRecord, names: &Names, colours: bool) -> io::Result<()> {
     let status = record
         .status
         .map_or_else(|| "---".to_owned(), |status| status.as_u16().to_string());
@@ -323,17 +324,12 @@ fn show(record: &RequestRecord, colours: bool) -> io::Result<()> {
             .collect::<String>()
     };
     let owned = &record.attribution;
-    let org = owned
-        .org
-        .as_ref()
-        .map_or_else(|| "-".to_owned(), |(_, name)| plain(name));
-    let user = owned
-        .user
-        .as_ref()
-        .map_or_else(|| "-".to_owned(), |(_, name)| plain(name));
+    let named = |name: Option<&str>| name.map_or_else(|| "-".to_owned(), plain);
+    let org = named(names.org.as_deref());
+    let user = named(names.user.as_deref());
     let key = owned.key.as_ref().map_or_else(
         || "-".to_owned(),
-        |key| format!("{} ({})", plain(&key.name), key.kind.as_str()),
+        |key| format!("{} ({})", named(names.key.as_deref()), key.kind.as_str()),
     );
     let reason = record
         .reason

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use crate::keys::table::Reader;
 use crate::keys::{KeyTable, Record, RecordKind};
 use crate::store::findings::Findings;
 use crate::store::{Store, StoreError};
@@ -26,7 +25,7 @@ pub(super) fn compare(
     let mut keys = 0_u64;
     store.each_record(&mut |record| {
         keys += u64::from(record.kind() == RecordKind::Key);
-        if difference(&table.read(), &record).is_some() && differing.len() < AGAIN_MAX {
+        if difference(table, &record).is_some() && differing.len() < AGAIN_MAX {
             differing.push((record.kind(), record));
         }
     })?;
@@ -41,7 +40,7 @@ pub(super) fn compare(
             let Some(record) = again(store, &record)? else {
                 continue;
             };
-            if let Some(why) = difference(&table.read(), &record) {
+            if let Some(why) = difference(table, &record) {
                 if look + 1 == LOOKS {
                     found.record_fault(kind, record.id_bytes(), &why);
                 }
@@ -68,18 +67,22 @@ fn again(store: &Store, record: &Record) -> Result<Option<Record>, StoreError> {
 }
 
 /// What the table has otherwise than the store.
-fn difference(table: &Reader<'_>, record: &Record) -> Option<String> {
+fn difference(table: &KeyTable, record: &Record) -> Option<String> {
     let (held, revoked) = match record {
-        Record::Org(org) => (table.org(&org.id).map(|held| held.revision), true),
+        Record::Org(org) => (table.org_by_id(&org.id).map(|held| held.revision), true),
         Record::User(user) => {
-            let held = table.user(&user.id);
+            let held = table.user_by_id(&user.id);
             let through = |held: &crate::keys::User| held.application_keys_revoked_through;
-            let revoked = held.is_none_or(|held| through(held) >= through(user));
+            let revoked = held
+                .as_deref()
+                .is_none_or(|held| through(held) >= through(user));
             (held.map(|held| held.revision), revoked)
         }
         Record::Key(key) => {
-            let held = table.key(&key.fingerprint).filter(|held| held.id == key.id);
-            let revoked = held.is_none_or(|held| held.revoked.is_some() || key.revoked.is_none());
+            let held = table
+                .known(&key.fingerprint)
+                .filter(|held| held.id == key.id);
+            let revoked = held.is_none_or(|held| held.is_revoked || key.revoked.is_none());
             (held.map(|held| held.revision), revoked)
         }
     };

@@ -350,9 +350,7 @@ impl KeyService {
         };
         let is_revoked = || {
             let table = table.read();
-            table
-                .key(&fingerprint)
-                .is_some_and(|key| key.revoked.is_some())
+            table.key(&fingerprint).is_some_and(|key| key.is_revoked)
         };
         while !is_revoked() {
             tokio::time::sleep(LOOK).await;

@@ -22,7 +22,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 pub use id::{KeyId, OrgId, PARTITIONS, Partition, Slot, UserId};
-pub use policy::{Attribution, Denial, Principal, Reason};
+pub use policy::{Attribution, Denial, Principal, Reason, UsedKey};
 pub use secret::{Fingerprint, Secret};
 pub use table::KeyTable;
 
@@ -61,7 +61,7 @@ pub struct Revision(pub u64);
 
 /// Wall-clock time in milliseconds since the Unix epoch. Only for what is stored or shown; deadlines and ages use the
 /// monotonic clock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(pub i64);
 
@@ -172,8 +172,13 @@ impl User {
 
     /// Whether disabling the user has revoked this key of theirs.
     pub fn has_revoked(&self, key: &Key) -> bool {
-        key.kind == KeyKind::ApplicationKey && key.issued <= self.application_keys_revoked_through
+        ends_with_owner(key.kind, key.issued, self.application_keys_revoked_through)
     }
+}
+
+/// Whether a key of this kind, issued then, is revoked with an owner whose application keys are revoked through that.
+fn ends_with_owner(kind: KeyKind, issued: Revision, through: Revision) -> bool {
+    kind == KeyKind::ApplicationKey && issued <= through
 }
 
 /// What clients of the key management API file an API key under.

@@ -4,14 +4,10 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use compact_str::CompactString;
-
-use super::rules;
 pub use super::step::{Asked, Rule, Step};
-use super::table::{Reader, View};
-use super::{
-    Access, Credential, Fingerprint, Key, KeyId, KeyKind, OrgId, Presented, Timestamp, UserId,
-};
+use super::table::{Held, OrgAt, Reader, UserAt, View};
+use super::{Access, Credential, Fingerprint, KeyId, KeyKind, OrgId, Presented, Timestamp, UserId};
+use super::{ends_with_owner, rules};
 
 /// What a decision is in the end (DESIGN 3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -132,41 +128,45 @@ impl Reason {
     }
 }
 
-/// A key as far as a record and the upstream need to know it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NamedKey {
+/// A key as far as a record and the upstream need to know it. What it is called is asked later, of the table
+/// ([`KeyTable::names`](super::KeyTable::names)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UsedKey {
     /// Its id.
     pub id: KeyId,
-    /// Its name at the time of the decision.
-    pub name: CompactString,
     /// Its kind.
     pub kind: KeyKind,
     /// Since when it is shadow-revoked, if it is.
     pub shadowed: Option<Timestamp>,
+    /// What the table finds it by.
+    pub fingerprint: Fingerprint,
 }
 
 /// On whose behalf a request was made, as far as it is known. A refused request of a known key has one as well: "who
 /// still uses the key I revoked" is a question the records answer.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+///
+/// It has ids, and where the table finds what belongs to them; no name, which would have to be fetched and copied for every
+/// request, and which few of them need.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Attribution {
     /// The API key or client token.
-    pub key: Option<NamedKey>,
+    pub key: Option<UsedKey>,
     /// The application key.
-    pub application_key: Option<NamedKey>,
-    /// The org's id and name.
-    pub org: Option<(OrgId, CompactString)>,
-    /// The application key's owner: id and name.
-    pub user: Option<(UserId, CompactString)>,
+    pub application_key: Option<UsedKey>,
+    /// The org: its id, and where it is in the table.
+    pub org: Option<(OrgId, OrgAt)>,
+    /// The application key's owner: the id, and where the user is in the table.
+    pub user: Option<(UserId, UserAt)>,
 }
 
 impl Attribution {
     /// The keys.
-    pub fn keys(&self) -> impl Iterator<Item = &NamedKey> {
+    pub fn keys(&self) -> impl Iterator<Item = &UsedKey> {
         [&self.key, &self.application_key].into_iter().flatten()
     }
 
     /// Those that are shadow-revoked: without them the request would not pass.
-    pub fn shadowed(&self) -> impl Iterator<Item = &NamedKey> {
+    pub fn shadowed(&self) -> impl Iterator<Item = &UsedKey> {
         self.keys().filter(|key| key.shadowed.is_some())
     }
 }
@@ -188,7 +188,7 @@ pub struct Denial {
     /// Exactly why.
     pub reason: Reason,
     /// Whose request it was.
-    pub attribution: Box<Attribution>,
+    pub attribution: Attribution,
 }
 
 /// How old the view may be (DESIGN 5).
@@ -223,6 +223,10 @@ pub struct Circumstances<'a> {
 /// # Errors
 /// [`Denial`] with the first reason that applies, in the order in which an operator would want to hear of them: what
 /// was presented, whether the key lives, whether it may do this, whether the pair belongs together.
+#[expect(
+    clippy::result_large_err,
+    reason = "who is refused is attributed as who is let through is: the other side is as large, and a box would be an allocation for each wrong key"
+)]
 pub fn authorize(
     access: &Access,
     credential: &Credential,
@@ -236,6 +240,7 @@ pub fn authorize(
 ///
 /// # Errors
 /// As [`authorize`].
+#[expect(clippy::result_large_err, reason = "as authorize")]
 pub fn authorize_shown(
     access: &Access,
     credential: &Credential,
@@ -261,18 +266,18 @@ pub fn authorize_shown(
         Ok(()) => Ok(Principal(attribution)),
         Err(reason) => Err(Denial {
             reason,
-            attribution: Box::new(attribution),
+            attribution,
         }),
     }
 }
 
 /// The result of one look-up.
-enum Found<'a> {
-    Key(&'a Key),
+enum Found {
+    Key(Held),
     None(Presented),
 }
 
-fn look_up<'a>(presented: Presented, table: &'a Reader<'_>) -> Found<'a> {
+fn look_up(presented: Presented, table: &Reader<'_>) -> Found {
     match presented {
         Presented::One(fingerprint) => table
             .key(&fingerprint)
@@ -281,23 +286,24 @@ fn look_up<'a>(presented: Presented, table: &'a Reader<'_>) -> Found<'a> {
     }
 }
 
-fn attribute(key: &Found<'_>, application_key: &Found<'_>, table: &Reader<'_>) -> Attribution {
-    let named = |key: &Key| NamedKey {
+fn attribute(key: &Found, application_key: &Found, table: &Reader<'_>) -> Attribution {
+    let used = |key: &Held| UsedKey {
         id: key.id,
-        name: key.name.clone(),
         kind: key.kind,
-        shadowed: key.shadowed.map(|deed| deed.at),
+        shadowed: key.shadowed(),
+        fingerprint: key.fingerprint,
     };
+    let org_of = |key: &Held| table.org(key.org).map(|org| (org.id, key.org));
     let mut attribution = Attribution::default();
     if let Found::Key(key) = application_key {
-        attribution.application_key = Some(named(key));
-        attribution.org = table.org(&key.org).map(|org| (org.id, org.name.clone()));
+        attribution.application_key = Some(used(key));
+        attribution.org = org_of(key);
         attribution.user = owner_of(key, table);
     }
     if let Found::Key(key) = key {
-        attribution.key = Some(named(key));
+        attribution.key = Some(used(key));
         // With a pair of two orgs it is the API key's org that the request is counted for.
-        attribution.org = table.org(&key.org).map(|org| (org.id, org.name.clone()));
+        attribution.org = org_of(key);
         if key.kind == KeyKind::ApplicationKey {
             attribution.user = owner_of(key, table);
         }
@@ -305,9 +311,9 @@ fn attribute(key: &Found<'_>, application_key: &Found<'_>, table: &Reader<'_>) -
     attribution
 }
 
-fn owner_of(key: &Key, table: &Reader<'_>) -> Option<(UserId, CompactString)> {
-    let owner = table.user(&key.owner?)?;
-    Some((owner.id, owner.name.clone()))
+fn owner_of(key: &Held, table: &Reader<'_>) -> Option<(UserId, UserAt)> {
+    let at = key.owner?;
+    Some((table.user(at)?.id, at))
 }
 
 /// Says no for this reason unless it holds.
@@ -317,8 +323,8 @@ const fn unless(holds: bool, reason: Reason) -> Result<(), Reason> {
 
 fn judge(
     access: &Access,
-    key: &Found<'_>,
-    application_key: &Found<'_>,
+    key: &Found,
+    application_key: &Found,
     table: &Reader<'_>,
     circumstances: &Circumstances<'_>,
     mut show: impl FnMut(Step),
@@ -377,7 +383,7 @@ fn judge(
         ask(Rule::Kind, of, unless(is_one, Reason::WrongKind))?;
         let same = application_key.org == key.org;
         ask(Rule::SameOrg, of, unless(same, Reason::PairMismatch))?;
-        if let (Some(wanted), Some(held)) = (scope, &application_key.scopes) {
+        if let (Some(wanted), Some(held)) = (scope, application_key.scopes()) {
             let has = held.contains(wanted);
             ask(Rule::Scope, of, unless(has, Reason::ScopeMissing))?;
         }
@@ -386,7 +392,7 @@ fn judge(
 }
 
 /// What was presented where no key was found.
-const fn presented(found: &Found<'_>) -> Option<Presented> {
+const fn presented(found: &Found) -> Option<Presented> {
     match found {
         Found::Key(_) => None,
         Found::None(presented) => Some(*presented),
@@ -397,13 +403,13 @@ const fn presented(found: &Found<'_>) -> Option<Presented> {
 type Answer = Result<(), Reason>;
 
 fn known<'a>(
-    found: &Found<'a>,
+    found: &'a Found,
     fresh: bool,
     of: Asked,
     ask: &mut impl FnMut(Rule, Asked, Answer) -> Answer,
-) -> Result<&'a Key, Reason> {
+) -> Result<&'a Held, Reason> {
     let key = match found {
-        Found::Key(key) => Ok(*key),
+        Found::Key(key) => Ok(key),
         Found::None(Presented::Malformed) => Err(Reason::Malformed),
         Found::None(_) if fresh => Err(Reason::Unknown),
         // A key made since the view was last in step would be missing too.
@@ -415,15 +421,15 @@ fn known<'a>(
 
 /// Whether the key lives: not revoked, not expired, its org and its owner in force.
 fn living(
-    key: &Key,
+    key: &Held,
     table: &Reader<'_>,
     now: Timestamp,
     of: Asked,
     ask: &mut impl FnMut(Rule, Asked, Answer) -> Answer,
 ) -> Answer {
-    let kept = unless(key.revoked.is_none(), Reason::Revoked);
+    let kept = unless(!key.is_revoked, Reason::Revoked);
     ask(Rule::NotRevoked, of, kept)?;
-    if let Some(owner) = &key.owner {
+    if let Some(owner) = key.owner {
         // An owner that the table does not hold is a record that was refused: its keys are refused with it.
         let owner = table.user(owner);
         let enabled = owner.is_some_and(|owner| !owner.disabled);
@@ -432,7 +438,9 @@ fn living(
             of,
             unless(enabled, Reason::OwnerDisabled),
         )?;
-        let ended = owner.is_some_and(|owner| owner.has_revoked(key));
+        let ended = owner.is_some_and(|owner| {
+            ends_with_owner(key.kind, key.issued, owner.application_keys_revoked_through)
+        });
         ask(
             Rule::NotRevokedWithOwner,
             of,
@@ -441,26 +449,26 @@ fn living(
     }
     let over = key.has_expired(now);
     ask(Rule::NotExpired, of, unless(!over, Reason::Expired))?;
-    let enabled = table.org(&key.org).is_some_and(|org| !org.disabled);
+    let enabled = table.org(key.org).is_some_and(|org| !org.disabled);
     ask(Rule::OrgEnabled, of, unless(enabled, Reason::OrgDisabled))
 }
 
 /// Whether the key may be used from where the request came from.
 fn admitted(
-    key: &Key,
+    key: &Held,
     circumstances: &Circumstances<'_>,
     ask: &mut impl FnMut(Rule, Asked, Answer) -> Answer,
 ) -> Answer {
-    if !key.allowed_addresses.is_empty() {
+    if !key.allowed_addresses().is_empty() {
         let address = circumstances.address.to_canonical();
-        let mut nets = key.allowed_addresses.iter();
+        let mut nets = key.allowed_addresses().iter();
         let from_there = nets.any(|net| net.contains(&address));
         let said = unless(from_there, Reason::AddressNotAllowed);
         ask(Rule::Address, Asked::Key, said)?;
     }
-    if !key.allowed_origins.is_empty() {
+    if !key.allowed_origins().is_empty() {
         let origin = circumstances.origin.unwrap_or_default();
-        let mut origins = key.allowed_origins.iter();
+        let mut origins = key.allowed_origins().iter();
         let from_there = origins.any(|allowed| allowed.covers(origin));
         let said = unless(from_there, Reason::OriginNotAllowed);
         ask(Rule::Origin, Asked::Key, said)?;
@@ -485,7 +493,7 @@ mod tests {
 
     use std::time::Instant;
 
-    use super::super::{KeyTable, Record, Revision, User, samples};
+    use super::super::{Key, KeyTable, Record, Revision, User, samples};
     use super::*;
 
     const STALENESS: Staleness = Staleness {
@@ -606,7 +614,7 @@ mod tests {
                 address: IpAddr::from([127, 0, 0, 1]),
                 origin: None,
             };
-            authorize(&API, &world.pair, &world.table.read(), &circumstances)
+            authorize(&API, &world.pair, &world.table.read(), &circumstances).ok()
         };
         let principal = decide(&world).unwrap();
         assert_eq!(principal.attribution().shadowed().count(), 0);

@@ -165,7 +165,7 @@ impl FromStr for Name {
 
 /// A page origin a client token may be used from: `https://shop.example`, or `https://*.shop.example` for every
 /// name below it (RFC 6454, 6.2: scheme, host and port, no path).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Origin(CompactString);
 

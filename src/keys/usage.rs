@@ -1,4 +1,4 @@
-//! When each key was used, how often and from where, since that was last written down: every worker adds, one flush takes.
+//! When each key was used, how often and from where, since that was last written down: whoever writes records adds, one flush takes.
 //! It keeps nothing for good and writes nothing.
 //!
 //! *Used* means accepted: the decision let the request through, whatever became of it afterwards. Who is refused uses
@@ -13,15 +13,15 @@ use dashmap::{DashMap, Entry};
 pub use super::uses::{OneUse, ShadowUse, Source, Use};
 
 use super::table::TakeBytes;
-use super::{KeyId, Principal, Timestamp};
+use super::{Attribution, KeyId, Timestamp};
 
 /// The uses that wait to be written down: at most one entry for each key, so as bounded as the key table.
 ///
 /// A note takes the lock of one of the map's parts for as long as it takes to add one: some 25 ns, 50 ns when two cores note
 /// the same key all the time, 350 ns among a million keys, where it waits for memory; 250 ns for the first note of a key
-/// since the last flush, which allocates its source (`benches/run notes`). So it is a line that workers share, the only
-/// one on a request's path. A map for each worker would share none, and hold every key once for each of them; a box for each
-/// key's uses would be one more place to wait for.
+/// since the last flush, which allocates its source (`benches/run notes`). So the thread that writes the records notes, off the
+/// path of any request; a worker does only for a record that found no room. A box for each key's uses would be one more place to
+/// wait for.
 #[derive(Debug, Default)]
 pub struct UsageCounts {
     noted: DashMap<KeyId, Use, BuildHasherDefault<TakeBytes>>,
@@ -31,8 +31,8 @@ pub struct UsageCounts {
 
 impl UsageCounts {
     /// Notes a request that was accepted: once for each key that it needed.
-    pub fn accepted(&self, principal: &Principal, at: Timestamp, address: IpAddr, agent: &str) {
-        for key in principal.attribution().keys() {
+    pub fn accepted(&self, of: &Attribution, at: Timestamp, address: IpAddr, agent: &str) {
+        for key in of.keys() {
             let one = OneUse {
                 at,
                 address,

@@ -23,7 +23,7 @@ use super::strict::HopByHop;
 use super::target::decode;
 use super::upstream::{Lease, Link, OwnCredential, Upstream};
 use super::worker::Worker;
-use crate::keys::Principal;
+use crate::keys::{KeyTable, Principal};
 use crate::telemetry;
 
 /// The prefix of every identity header; no client's header with it passes, in any spelling.
@@ -91,7 +91,7 @@ pub async fn forward(
     *request.method_mut() = parts.method.clone();
     *request.version_mut() = Version::HTTP_11;
     *request.uri_mut() = uri(upstream, &parts.uri, extracted)?;
-    *request.headers_mut() = headers(parts, known, upstream, identity, principal)?;
+    *request.headers_mut() = headers(parts, known, upstream, identity, principal, &worker.shared.table)?;
 
     let mut lease = worker.pool.lease(upstream).await?;
     loop {
@@ -246,6 +246,7 @@ pub fn headers(
     upstream: &Upstream,
     identity: &Identity,
     principal: &Principal,
+    table: &KeyTable,
 ) -> Result<HeaderMap, Refusal> {
     let mut headers = HeaderMap::with_capacity(parts.headers.len() + 12);
     let known = known.with(&parts.headers);
@@ -285,9 +286,11 @@ pub fn headers(
     if let Some(key) = &attribution.application_key {
         headers.insert(APP_KEY_ID, uuid(key.id.0));
     }
-    if let Some((id, name)) = &attribution.user {
+    if let Some((id, at)) = attribution.user {
         headers.insert(USER_ID, uuid(id.0));
-        headers.insert(USER_NAME, text(name)?);
+        if let Some(name) = table.read().with_user(at, |user| text(&user.name)) {
+            headers.insert(USER_NAME, name?);
+        }
     }
     if let OwnCredential::Header(name, value) = &upstream.own_credential {
         headers.insert(name.clone(), value.clone());

@@ -238,7 +238,7 @@ pub fn refusal(reason: Reason, route: &Route) -> No {
     }
 }
 
-/// Asks the one policy, and notes what it said and which keys were used.
+/// Asks the one policy, and notes what it said. Which keys were used is noted by whoever writes the record down.
 fn decide(
     shared: &Shared,
     route: &Route,
@@ -258,14 +258,6 @@ fn decide(
         &shared.table.read(),
         &circumstances,
     );
-    if let Ok(principal) = &verdict {
-        let agent = open
-            .record()
-            .and_then(|record| record.user_agent.as_deref());
-        let agent = agent.unwrap_or_default();
-        let (now, client) = (circumstances.now, identity.client);
-        shared.usage.accepted(principal, now, client, agent);
-    }
     open.decided(&verdict, &route.access, circumstances.view, asked.elapsed());
     verdict.map_err(|denial| refusal(denial.reason, route))
 }

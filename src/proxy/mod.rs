@@ -36,7 +36,7 @@ use crate::keys::KeyTable;
 use crate::keys::secret::LateFingerprinter;
 use crate::keys::usage::UsageCounts;
 use crate::telemetry::WorkerCounters;
-use recorder::{Recorder, Sink};
+use recorder::{Asides, Recorder, Sink};
 use upstream::Upstreams;
 use worker::{LABELS, Shared};
 
@@ -119,9 +119,13 @@ impl Proxy {
                 "cannot start the records' writer".to_owned()
             }
         };
+        let asides = Asides {
+            table: Arc::clone(&table),
+            usage: Arc::clone(&usage),
+        };
+        let queue_max = config.record.queue_max.div_ceil(workers);
         let (recorder, queues) =
-            Recorder::start(sink, workers, config.record.queue_max.div_ceil(workers))
-                .map_err(io(of_file))?;
+            Recorder::start(sink, asides, workers, queue_max).map_err(io(of_file))?;
         let shared = Arc::new(Shared::new(config, table, usage, fingerprinter));
         let connections_max = config.listen.connections_max.div_ceil(workers);
         let counters: Vec<_> = (0..workers)

@@ -177,13 +177,13 @@ impl Open {
             match verdict {
                 Ok(principal) => {
                     record.decision = Some(Decision::Allowed);
-                    record.attribution = principal.attribution().clone();
+                    record.attribution = *principal.attribution();
                     record.shadow_revoked = record.attribution.shadowed().next().is_some();
                 }
                 Err(denial) => {
                     record.decision = Some(denial.reason.decision());
                     record.reason = Some(denial.reason);
-                    record.attribution = (*denial.attribution).clone();
+                    record.attribution = denial.attribution;
                 }
             }
         });
@@ -291,8 +291,10 @@ impl Drop for Open {
             record.error = record.error.or(Some(cut));
         }
         count(&self.worker.counters, &record);
-        if !self.worker.records.push(*record, self.is_reserved) {
+        if let Some(dropped) = self.worker.records.push(*record, self.is_reserved) {
             telemetry::add(&self.worker.counters.records_dropped, 1);
+            // The writer, who would have, never sees it.
+            dropped.note_use(&self.worker.shared.usage);
         }
     }
 }
@@ -324,7 +326,7 @@ pub fn record_unreadable(worker: &Rc<Worker>, peer: IpAddr, status: StatusCode) 
     record.status = Some(status);
     record.error = Some("unreadable");
     count(&worker.counters, &record);
-    if !worker.records.push(record, false) {
+    if worker.records.push(record, false).is_some() {
         telemetry::add(&worker.counters.records_dropped, 1);
     }
 }

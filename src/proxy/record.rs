@@ -11,7 +11,8 @@ use http::{Method, StatusCode};
 
 use super::route::Family;
 use crate::keys::policy::Decision;
-use crate::keys::{Attribution, Reason};
+use crate::keys::usage::UsageCounts;
+use crate::keys::{Attribution, Reason, Timestamp};
 
 /// The longest client-chosen text kept in a record, in bytes.
 const TEXT_BYTES_MAX: usize = 512;
@@ -70,7 +71,8 @@ pub struct RequestRecord {
     pub decision: Option<Decision>,
     /// Why it was refused.
     pub reason: Option<Reason>,
-    /// On whose behalf it was made.
+    /// On whose behalf it was made: ids. What belongs to them is called what it is called when the record is written, which is
+    /// milliseconds after the request's end.
     pub attribution: Attribution,
     /// Whether it passed with a key that is shadow-revoked, and would not if it were revoked.
     pub shadow_revoked: bool,
@@ -111,6 +113,18 @@ impl RequestRecord {
             view_age: None,
             error: None,
         }
+    }
+
+    /// Notes the use of the keys that the request was let through with, if it was.
+    pub fn note_use(&self, usage: &UsageCounts) {
+        if self.decision != Some(Decision::Allowed) {
+            return;
+        }
+        let since_epoch = self.at.duration_since(SystemTime::UNIX_EPOCH);
+        let at = since_epoch.unwrap_or_default().as_millis();
+        let at = Timestamp(i64::try_from(at).unwrap_or(i64::MAX));
+        let agent = self.user_agent.as_deref().unwrap_or_default();
+        usage.accepted(&self.attribution, at, self.client, agent);
     }
 
     /// The kind of credential that decided: a pair where an application key was part of it.

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use super::record::{RequestId, RequestRecord, decision_word};
 use super::route::Family;
 use crate::keys::Reason;
-use crate::keys::policy::NamedKey;
+use crate::keys::table::Names;
 
 /// Makes lines of records. It remembers the second it wrote last, whose text most records share.
 #[derive(Debug, Default)]
@@ -27,8 +27,8 @@ macro_rules! field {
 }
 
 impl LineWriter {
-    /// Appends the record as one line of JSON.
-    pub fn write(&mut self, record: &RequestRecord, line: &mut Vec<u8>) {
+    /// Appends the record as one line of JSON, with what those are called whom it is attributed to.
+    pub fn write(&mut self, record: &RequestRecord, names: &Names, line: &mut Vec<u8>) {
         let owned = &record.attribution;
         line.extend_from_slice(b"{\"time\":\"");
         self.time(line, record.at);
@@ -67,12 +67,12 @@ impl LineWriter {
         match &record.request_id {
             Some(RequestId::Made(id)) => hex(line, *id),
             Some(RequestId::Given(id)) => text(line, id),
-            None => text(line, ""),
+            None => word(line, ""),
         }
         field!(line, "trace_id");
         match record.trace_id {
             Some(id) => hex(line, id),
-            None => text(line, ""),
+            None => word(line, ""),
         }
         if let Some(upstream) = record.upstream {
             field!(line, "upstream.name");
@@ -82,21 +82,23 @@ impl LineWriter {
         number(line, record.retries.into());
         if let Some(family) = record.family.map(Family::as_str) {
             field!(line, "route.family");
-            text(line, family);
+            word(line, family);
         }
         field!(line, "auth.decision");
-        text(line, decision_word(record.decision));
+        word(line, decision_word(record.decision));
         if let Some(reason) = record.reason.map(Reason::as_str) {
             field!(line, "auth.reason");
-            text(line, reason);
+            word(line, reason);
         }
         if let Some(kind) = record.auth_kind() {
             field!(line, "auth.kind");
-            text(line, kind);
+            word(line, kind);
         }
-        if let Some(NamedKey { id, name, .. }) = &owned.key {
+        if let Some(key) = &owned.key {
             field!(line, "auth.key_id");
-            uuid(line, id.0);
+            uuid(line, key.id.0);
+        }
+        if let Some(name) = &names.key {
             field!(line, "auth.key_name");
             text(line, name);
         }
@@ -116,21 +118,25 @@ impl LineWriter {
             field!(line, "auth.view_age_ms");
             milliseconds(line, age);
         }
-        if let Some((id, name)) = &owned.org {
+        if let Some((id, _)) = &owned.org {
             field!(line, "org.id");
             uuid(line, id.0);
+        }
+        if let Some(name) = &names.org {
             field!(line, "org.name");
             text(line, name);
         }
-        if let Some((id, name)) = &owned.user {
+        if let Some((id, _)) = &owned.user {
             field!(line, "user.id");
             uuid(line, id.0);
+        }
+        if let Some(name) = &names.user {
             field!(line, "user.name");
             text(line, name);
         }
         if let Some(error) = record.error {
             field!(line, "error.type");
-            text(line, error);
+            word(line, error);
         }
         line.extend_from_slice(b"}\n");
     }
@@ -203,6 +209,13 @@ fn address(line: &mut Vec<u8>, address: IpAddr) {
     line.push(b'"');
 }
 
+/// A word of ours, which needs no escape.
+fn word(line: &mut Vec<u8>, word: &'static str) {
+    line.push(b'"');
+    line.extend_from_slice(word.as_bytes());
+    line.push(b'"');
+}
+
 /// A string, escaped where it has to be (RFC 8259, 7).
 fn text(line: &mut Vec<u8>, text: &str) {
     // Without a way out of the loop, so that it looks at many bytes at a time.
@@ -231,7 +244,7 @@ mod tests {
 
     fn line(record: &RequestRecord) -> String {
         let mut line = Vec::new();
-        LineWriter::default().write(record, &mut line);
+        LineWriter::default().write(record, &Names::default(), &mut line);
         String::from_utf8(line).unwrap()
     }
 
@@ -265,7 +278,7 @@ mod tests {
             record.duration = Duration::from_nanos(1_234_567);
             record.auth_duration = Duration::from_micros(50);
             let mut line = Vec::new();
-            writer.write(&record, &mut line);
+            writer.write(&record, &Names::default(), &mut line);
             let read: serde_json::Value = serde_json::from_slice(&line).unwrap();
             assert_eq!(read["time"], text);
             assert_eq!(

@@ -55,17 +55,18 @@ impl Queue {
         (Self(Arc::clone(&lane)), lane)
     }
 
-    /// Hands a record over: into its reserved place, or into a free one. Returns whether there was one.
-    pub fn push(&self, record: RequestRecord, is_reserved: bool) -> bool {
+    /// Hands a record over: into its reserved place, or into a free one. Returns it when there is none.
+    pub fn push(&self, record: RequestRecord, is_reserved: bool) -> Option<RequestRecord> {
         let mut state = self.0.state();
         if is_reserved {
             state.reserved = state.reserved.saturating_sub(1);
         }
         let has_place = !state.closed && state.taken_places() < self.0.places;
-        if has_place {
-            state.waiting.push_back(record);
+        if !has_place {
+            return Some(record);
         }
-        has_place
+        state.waiting.push_back(record);
+        None
     }
 
     /// Reserves a place for a record that is still to come, if one is free. Whoever has reserved must push.
@@ -128,11 +129,11 @@ impl Lane {
         self.state().waiting.is_empty()
     }
 
-    /// Takes no more. Returns how many wait in vain.
-    pub fn close(&self) -> usize {
+    /// Takes no more. Returns what waits in vain.
+    pub fn close(&self) -> VecDeque<RequestRecord> {
         let mut state = self.state();
         state.closed = true;
-        state.waiting.len()
+        std::mem::take(&mut state.waiting)
     }
 }
 
@@ -145,6 +146,10 @@ mod tests {
 
     use super::*;
 
+    fn push(queue: &Queue, is_reserved: bool) -> bool {
+        queue.push(record(), is_reserved).is_none()
+    }
+
     fn record() -> RequestRecord {
         RequestRecord::begin(
             Some(&Method::GET),
@@ -156,20 +161,20 @@ mod tests {
     #[test]
     fn a_place_is_free_again_once_its_record_is_written_and_not_before() {
         let (queue, lane) = Queue::new(2);
-        assert!(queue.push(record(), false) && queue.push(record(), false));
-        assert!(!queue.push(record(), false));
+        assert!(push(&queue, false) && push(&queue, false));
+        assert!(!push(&queue, false));
         let mut taken = VecDeque::new();
         assert!(lane.take(&mut taken) && taken.len() == 2);
-        assert!(!queue.push(record(), false), "the sink may be stuck");
+        assert!(!push(&queue, false), "the sink may be stuck");
         lane.release(1);
-        assert!(queue.push(record(), false) && !queue.try_reserve());
+        assert!(push(&queue, false) && !queue.try_reserve());
     }
 
     #[test]
     fn a_reserved_place_is_nobody_elses() {
         let (queue, lane) = Queue::new(1);
-        assert!(queue.try_reserve() && !queue.push(record(), false));
-        assert!(queue.push(record(), true));
+        assert!(queue.try_reserve() && !push(&queue, false));
+        assert!(push(&queue, true));
         drop(queue);
         assert!(lane.has_ended() && !lane.is_empty());
     }
@@ -177,7 +182,7 @@ mod tests {
     #[tokio::test]
     async fn whoever_waits_for_a_place_gets_the_next_one() {
         let (queue, lane) = Queue::new(1);
-        assert!(queue.push(record(), false));
+        assert!(push(&queue, false));
         let mut reserving = std::pin::pin!(queue.reserve());
         assert!(futures_util::FutureExt::now_or_never(&mut reserving).is_none());
         let mut taken = VecDeque::new();

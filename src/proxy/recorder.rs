@@ -13,9 +13,21 @@ use std::time::Duration;
 use super::record::RequestRecord;
 use super::record_line::LineWriter;
 use super::record_queue::{Lane, Queue};
+use crate::keys::KeyTable;
+use crate::keys::table::Names;
+use crate::keys::usage::UsageCounts;
 
-/// Somebody who is shown each record as it ends; called on the writer's thread.
-pub type Onlooker = Box<dyn FnMut(&RequestRecord) -> io::Result<()> + Send>;
+/// Somebody who is shown each record as it ends, and what those are called whom it is attributed to; called on the writer's
+/// thread.
+pub type Onlooker = Box<dyn FnMut(&RequestRecord, &Names) -> io::Result<()> + Send>;
+
+/// What the writer asks about a record, and tells: both off the path of the request.
+pub struct Asides {
+    /// What keys, orgs and users are called.
+    pub table: Arc<KeyTable>,
+    /// How often keys are used.
+    pub usage: Arc<UsageCounts>,
+}
 
 /// Where records go.
 pub enum Sink {
@@ -49,7 +61,12 @@ impl Recorder {
     ///
     /// # Errors
     /// When the file cannot be opened.
-    pub fn start(sink: Sink, workers: usize, queue_max: usize) -> io::Result<(Self, Vec<Queue>)> {
+    pub fn start(
+        sink: Sink,
+        asides: Asides,
+        workers: usize,
+        queue_max: usize,
+    ) -> io::Result<(Self, Vec<Queue>)> {
         let file = match &sink {
             Sink::File(path) => Some(open(path)?),
             Sink::Stdout | Sink::Print(_) | Sink::Off => None,
@@ -58,6 +75,7 @@ impl Recorder {
         let reopen = Arc::new(AtomicBool::new(false));
         let asked = Arc::clone(&reopen);
         let writer = Writer {
+            asides,
             lanes,
             next: 0,
             at_hand: VecDeque::new(),
@@ -90,6 +108,7 @@ impl Recorder {
 
 /// What the thread has.
 struct Writer {
+    asides: Asides,
     lanes: Vec<Arc<Lane>>,
     /// The lane that is taken from next; the one before it is where the records at hand are from.
     next: usize,
@@ -155,12 +174,14 @@ impl Writer {
             && let Some(record) = self.at_hand.pop_front()
         {
             self.formatted += 1;
+            record.note_use(&self.asides.usage);
+            let names = || self.asides.table.names(&record.attribution);
             match &mut self.output.sink {
                 // Somebody looking on; what they miss is in nobody's log.
-                Sink::Print(print) => drop(print(&record)),
+                Sink::Print(print) => drop(print(&record, &names())),
                 Sink::Off => {}
                 Sink::Stdout | Sink::File(_) => {
-                    self.lines.write(&record, &mut self.output.waiting);
+                    self.lines.write(&record, &names(), &mut self.output.waiting);
                 }
             }
         }
@@ -178,8 +199,12 @@ impl Writer {
     }
 
     fn give_up(&self) {
-        let queued: usize = self.lanes.iter().map(|lane| lane.close()).sum();
-        let lost = self.formatted + self.at_hand.len() + queued;
+        let queued: Vec<_> = self.lanes.iter().flat_map(|lane| lane.close()).collect();
+        // For no more than the uses they tell of.
+        for record in self.at_hand.iter().chain(&queued) {
+            record.note_use(&self.asides.usage);
+        }
+        let lost = self.formatted + self.at_hand.len() + queued.len();
         complain(&format!("{lost} records could not be written and are lost"));
     }
 }
@@ -261,7 +286,7 @@ fn complain(text: &str) {
 #[cfg(test)]
 mod tests {
     use std::net::IpAddr;
-    use std::time::SystemTime;
+    use std::time::{Instant, SystemTime};
 
     use http::Method;
 
@@ -269,11 +294,15 @@ mod tests {
 
     #[test]
     fn a_full_broken_sink_does_not_stop_the_writer_from_ending() {
-        let (recorder, queues) = Recorder::start(Sink::Off, 2, 4).unwrap();
+        let asides = Asides {
+            table: Arc::new(KeyTable::new(Instant::now())),
+            usage: Arc::default(),
+        };
+        let (recorder, queues) = Recorder::start(Sink::Off, asides, 2, 4).unwrap();
         for queue in &queues {
             let address = IpAddr::from([127, 0, 0, 1]);
             let record = RequestRecord::begin(Some(&Method::GET), address, SystemTime::now());
-            assert!(queue.push(record, false));
+            assert!(queue.push(record, false).is_none());
         }
         drop(queues);
         recorder.finish();

@@ -16,7 +16,7 @@ use crate::keys::usage::UsageCounts;
 use crate::keys::{KeyTable, Reason};
 use crate::telemetry::{Labels, WorkerCounters};
 
-/// What every worker reads and, but for the uses of keys, none writes.
+/// What every worker reads and none writes, but for the uses of keys that no record has room to tell of.
 pub struct Shared {
     /// The routes.
     pub routes: Routes,

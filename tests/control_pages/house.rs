@@ -164,7 +164,7 @@ pub async fn app(configure: impl FnOnce(&mut Config)) -> (App, tempfile::TempDir
     ) = (any, any, any);
     config.listen.workers = 1;
     configure(&mut config);
-    let records = Records::Print(Box::new(|_| Ok(())));
+    let records = Records::Print(Box::new(|_, _| Ok(())));
     (App::start(&config, records).await.unwrap(), folder)
 }
 

@@ -86,7 +86,7 @@ async fn while_the_sink_is_stuck_the_api_is_503_and_intake_goes_on_and_drops_are
     let held = Arc::clone(&stuck);
     let written = Arc::new(std::sync::atomic::AtomicU64::new(0));
     let writing = Arc::clone(&written);
-    let print = Records::Print(Box::new(move |_| {
+    let print = Records::Print(Box::new(move |_, _| {
         while held.load(Ordering::SeqCst) {
             std::thread::sleep(std::time::Duration::from_millis(2));
         }
@@ -126,7 +126,7 @@ async fn an_api_request_waits_for_room_and_goes_on_when_there_is_some() {
     let hostile = Hostile::good().await;
     let stuck = Arc::new(AtomicBool::new(true));
     let held = Arc::clone(&stuck);
-    let print = Records::Print(Box::new(move |_| {
+    let print = Records::Print(Box::new(move |_, _| {
         while held.load(Ordering::SeqCst) {
             std::thread::sleep(std::time::Duration::from_millis(2));
         }
@@ -205,7 +205,7 @@ async fn a_request_that_the_drains_deadline_cuts_has_its_record() {
 async fn a_sink_that_takes_nothing_does_not_hold_the_programs_end() {
     let hostile = Hostile::good().await;
     let (held, released) = std::sync::mpsc::channel::<()>();
-    let stuck = Records::Print(Box::new(move |_| {
+    let stuck = Records::Print(Box::new(move |_, _| {
         let _ = released.recv();
         Ok(())
     }));

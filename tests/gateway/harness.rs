@@ -58,9 +58,9 @@ impl Gateway {
 
         let records = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&records);
-        let keep = Records::Print(Box::new(move |record| {
+        let keep = Records::Print(Box::new(move |record, names| {
             let mut line = Vec::new();
-            LineWriter::default().write(record, &mut line);
+            LineWriter::default().write(record, names, &mut line);
             let line = String::from_utf8(line).unwrap();
             kept.lock()
                 .unwrap_or_else(PoisonError::into_inner)

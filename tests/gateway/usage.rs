@@ -189,6 +189,8 @@ async fn what_waits_is_written_down_at_the_end() {
     let org = gateway.org("acme").await;
     let reply = gateway.send(series(secret(&org.api_key))).await;
     assert_eq!(reply.status, 202);
+    // Uses are noted with the record.
+    gateway.wait_records(1).await;
     let scrape = request("GET /metrics", &[("Connection", "close")], b"");
     let mut operator = Client::connect(gateway.app.admin).await;
     let metrics = operator.send(scrape).await.text();

@@ -439,15 +439,18 @@ impl Run {
     /// What must hold at any moment.
     fn judge(&mut self, at: usize) {
         let node = &mut self.nodes[at];
-        let reader = node.table.read();
+        let table = &node.table;
         for forged in &self.model.forged {
-            assert!(reader.key(forged).is_none(), "node {at} holds a forged key");
+            assert!(
+                table.read().key(forged).is_none(),
+                "node {at} holds a forged key"
+            );
         }
         let Some(view) = node.table.view(self.now) else {
             return;
         };
         for fingerprint in &self.keys {
-            let Some(key) = reader.key(fingerprint) else {
+            let Some(key) = table.full_key(fingerprint) else {
                 continue;
             };
             if key.revoked.is_some() {
@@ -459,7 +462,7 @@ impl Run {
                     key.id
                 );
             }
-            if let Some(owner) = key.owner.and_then(|owner| reader.user(&owner)) {
+            if let Some(owner) = key.owner.and_then(|owner| table.user_by_id(&owner)) {
                 let through = owner.application_keys_revoked_through;
                 let before = node.revoked_through.insert(owner.id, through);
                 assert!(
@@ -469,7 +472,6 @@ impl Run {
                 );
             }
         }
-        drop(reader);
         let moment = self.now - view.age;
         for (field, revision) in self.model.state_at(moment).iter() {
             let held = node.holds(&self.model.genuine[field][revision]);
@@ -566,9 +568,8 @@ impl Run {
 
     /// Nothing but what was written, revocations apart.
     fn judge_contents(&self, at: usize, node: &Node) {
-        let reader = node.table.read();
         for fingerprint in &self.keys {
-            let Some(held) = reader.key(fingerprint) else {
+            let Some(held) = node.table.full_key(fingerprint) else {
                 continue;
             };
             let field = (b'k', held.id.bytes());
@@ -581,7 +582,7 @@ impl Run {
                 revoked,
                 ..written.clone()
             };
-            assert_eq!(*held, written, "node {at}");
+            assert_eq!(held, written, "node {at}");
         }
     }
 }

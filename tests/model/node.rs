@@ -351,11 +351,11 @@ impl Node {
 
     /// The revision of a record that the node holds.
     pub fn holds(&self, record: &Record) -> Option<Revision> {
-        let reader = self.table.read();
+        let table = &self.table;
         match record {
-            Record::Org(org) => reader.org(&org.id).map(|held| held.revision),
-            Record::User(user) => reader.user(&user.id).map(|held| held.revision),
-            Record::Key(key) => reader.key(&key.fingerprint).map(|held| held.revision),
+            Record::Org(org) => table.org_by_id(&org.id).map(|held| held.revision),
+            Record::User(user) => table.user_by_id(&user.id).map(|held| held.revision),
+            Record::Key(key) => table.known(&key.fingerprint).map(|held| held.revision),
         }
     }
 

@@ -233,7 +233,7 @@ impl Explainer {
         told: &mut Told,
     ) -> Result<Extracted<'a>, Ambiguity> {
         let fingerprinter = self.shared.fingerprinter.get();
-        let table = self.shared.table.read();
+        let table = &*self.shared.table;
         let found = RefCell::new(Vec::new());
         let extracted = credential::extract_shown(
             route,
@@ -241,8 +241,8 @@ impl Explainer {
             &KnownHeaders::of(&parts.headers),
             fingerprinter,
             |place, of, value| {
-                let key = table.key(&fingerprinter.fingerprint(value));
-                let what = key.map_or_else(|| words::form(value), |key| words::key(key, &table));
+                let key = table.full_key(&fingerprinter.fingerprint(value));
+                let what = key.map_or_else(|| words::form(value), |key| words::key(&key, table));
                 found
                     .borrow_mut()
                     .push(format!("in {}: {what}", words::place(place, of)));
@@ -280,7 +280,7 @@ impl Explainer {
         told: &mut Told,
     ) -> Result<Principal, No> {
         let shared = &*self.shared;
-        let table = shared.table.read();
+        let table = &*shared.table;
         let credential = &extracted.credential;
         let circumstances = handle::circumstances(
             shared,
@@ -289,14 +289,15 @@ impl Explainer {
             &KnownHeaders::of(&parts.headers),
         );
         let key_of = |presented| match presented {
-            Presented::One(fingerprint) => table.key(&fingerprint),
+            Presented::One(fingerprint) => table.full_key(&fingerprint),
             Presented::Nothing | Presented::Malformed | Presented::Conflict => None,
         };
+        let (key, application_key) = (key_of(credential.key), key_of(credential.application_key));
         let facts = words::Facts {
             access: &route.access,
-            key: key_of(credential.key),
-            application_key: key_of(credential.application_key),
-            table: &table,
+            key: key.as_ref(),
+            application_key: application_key.as_ref(),
+            table,
             circumstances: &circumstances,
         };
         let wants_pair = matches!(route.access, Access::Api { .. });
@@ -305,13 +306,13 @@ impl Explainer {
         } else {
             told.note(
                 StepName::LookUp,
-                words::look_up(credential.key, Asked::Key, &table),
+                words::look_up(credential.key, Asked::Key, table),
             );
             if wants_pair {
                 let of = Asked::ApplicationKey;
                 told.note(
                     StepName::LookUp,
-                    words::look_up(credential.application_key, of, &table),
+                    words::look_up(credential.application_key, of, table),
                 );
             } else if credential.application_key != Presented::Nothing {
                 told.note(
@@ -320,7 +321,8 @@ impl Explainer {
                 );
             }
         }
-        let verdict = authorize_shown(&route.access, credential, &table, &circumstances, |step| {
+        let reader = table.read();
+        let verdict = authorize_shown(&route.access, credential, &reader, &circumstances, |step| {
             let said = if step.said.is_ok() {
                 Said::Yes
             } else {
@@ -338,7 +340,7 @@ impl Explainer {
                 ),
             );
         }
-        told.decided(&verdict, &route.access);
+        told.decided(&verdict, &route.access, table);
         verdict.map_err(|denial| handle::refusal(denial.reason, route))
     }
 
@@ -359,6 +361,7 @@ impl Explainer {
             upstream,
             identity,
             principal,
+            &self.shared.table,
         )?;
         let text = |name: &HeaderName| {
             let value = headers.get(name)?;
@@ -378,9 +381,10 @@ impl Explainer {
         if name == KEY_MANAGEMENT
             && let Presented::One(fingerprint) = extracted.credential.application_key
         {
-            let table = self.shared.table.read();
-            let key = table.key(&fingerprint);
-            told.note(StepName::KeyManagement, words::key_management(key, &table));
+            let table = &*self.shared.table;
+            let key = table.full_key(&fingerprint);
+            let words = words::key_management(key.as_ref(), table);
+            told.note(StepName::KeyManagement, words);
         }
         told.explanation.forwarded = Some(ExplainedForward {
             upstream: upstream.name.to_string(),

@@ -2,13 +2,14 @@
 
 use std::net::IpAddr;
 
+use compact_str::CompactString;
 use http::Method;
 use http::header::{self, HeaderMap};
 
 use super::count;
 use crate::control::explain::{ExplainedAnswer, ExplainedStep, Explanation, Said, StepName};
 use crate::keys::policy::Attribution;
-use crate::keys::{Access, Denial, Principal};
+use crate::keys::{Access, Denial, KeyTable, Principal};
 use crate::proxy::identity::Identity;
 use crate::proxy::record::{decision_word, method_word};
 use crate::proxy::reply::{self, No};
@@ -68,7 +69,12 @@ impl Told {
         self.note(StepName::Client, text);
     }
 
-    pub(super) fn decided(&mut self, verdict: &Result<Principal, Denial>, access: &Access) {
+    pub(super) fn decided(
+        &mut self,
+        verdict: &Result<Principal, Denial>,
+        access: &Access,
+        table: &KeyTable,
+    ) {
         let it = &mut self.explanation;
         let attribution: &Attribution = match verdict {
             // As in the record: there was nothing to decide.
@@ -85,12 +91,12 @@ impl Told {
         };
         it.key_id = attribution.key.as_ref().map(|key| key.id);
         it.application_key_id = attribution.application_key.as_ref().map(|key| key.id);
-        if let Some((id, name)) = &attribution.org {
-            (it.org_id, it.org_name) = (Some(*id), Some(name.to_string()));
-        }
-        if let Some((id, name)) = &attribution.user {
-            (it.user_id, it.user_name) = (Some(*id), Some(name.to_string()));
-        }
+        let names = table.names(attribution);
+        let text = |name: Option<CompactString>| name.map(|name| name.to_string());
+        it.org_id = attribution.org.map(|(id, _)| id);
+        it.org_name = text(names.org);
+        it.user_id = attribution.user.map(|(id, _)| id);
+        it.user_name = text(names.user);
     }
 
     pub(super) fn refused(&mut self, no: &No, family: Family, asked: &HeaderMap) {

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use crate::keys::policy::{Asked, Circumstances, Reason, Rule, Staleness, Step};
 use crate::keys::secret::is_secret;
-use crate::keys::table::Reader;
-use crate::keys::{Access, Key, KeyKind, Presented, rules};
+use crate::keys::{Access, Key, KeyKind, KeyTable, Presented, rules};
 use crate::proxy::credential::{As, Place};
 use crate::proxy::reply::Refusal;
 use crate::proxy::route::{Destination, Route};
@@ -137,11 +136,11 @@ fn a(kind: KeyKind) -> String {
 }
 
 /// Which key it is.
-pub(super) fn key(key: &Key, table: &Reader<'_>) -> String {
-    let org = table.org(&key.org);
+pub(super) fn key(key: &Key, table: &KeyTable) -> String {
+    let org = table.org_by_id(&key.org);
     let org = org.map_or_else(|| key.org.to_string(), |org| format!("\"{}\"", org.name));
     let owner = key.owner.map(|id| {
-        let owner = table.user(&id);
+        let owner = table.user_by_id(&id);
         let name = owner.map_or_else(|| id.to_string(), |owner| format!("\"{}\"", owner.name));
         format!(", of {name}")
     });
@@ -164,22 +163,22 @@ const fn presented_as(of: Asked) -> &'static str {
 }
 
 /// The outcome of one look-up.
-pub(super) fn look_up(presented: Presented, of: Asked, table: &Reader<'_>) -> String {
+pub(super) fn look_up(presented: Presented, of: Asked, table: &KeyTable) -> String {
     let what = presented_as(of);
     match presented {
         Presented::Nothing => format!("no {what} is presented"),
         Presented::Malformed => format!("what is presented as {what} can be no secret"),
         Presented::Conflict => format!("two different values are presented as {what}"),
-        Presented::One(fingerprint) => match table.key(&fingerprint) {
-            Some(found) => format!("presented as {what}: {}", key(found, table)),
+        Presented::One(fingerprint) => match table.full_key(&fingerprint) {
+            Some(found) => format!("presented as {what}: {}", key(&found, table)),
             None => format!("presented as {what}: a secret that no key of the table has"),
         },
     }
 }
 
 /// By what the key management decides, after the proxy.
-pub(super) fn key_management(key: Option<&Key>, table: &Reader<'_>) -> String {
-    let owner = key.and_then(|key| table.user(&key.owner?));
+pub(super) fn key_management(key: Option<&Key>, table: &KeyTable) -> String {
+    let owner = key.and_then(|key| table.user_by_id(&key.owner?));
     let role = owner.map_or_else(
         || "is not known".to_owned(),
         |owner| format!("\"{}\" has the role {}", owner.name, owner.role.as_str()),
@@ -198,7 +197,7 @@ pub(super) struct Facts<'a> {
     pub(super) access: &'a Access,
     pub(super) key: Option<&'a Key>,
     pub(super) application_key: Option<&'a Key>,
-    pub(super) table: &'a Reader<'a>,
+    pub(super) table: &'a KeyTable,
     pub(super) circumstances: &'a Circumstances<'a>,
 }
 
@@ -212,12 +211,12 @@ impl Facts<'_> {
     }
 
     fn org_of(&self, key: Option<&Key>) -> String {
-        let org = key.and_then(|key| self.table.org(&key.org));
+        let org = key.and_then(|key| self.table.org_by_id(&key.org));
         org.map_or_else(|| "unknown".to_owned(), |org| format!("\"{}\"", org.name))
     }
 
     fn owner_of(&self, key: Option<&Key>) -> String {
-        let owner = key.and_then(|key| self.table.user(&key.owner?));
+        let owner = key.and_then(|key| self.table.user_by_id(&key.owner?));
         owner.map_or_else(
             || "unknown".to_owned(),
             |owner| format!("\"{}\"", owner.name),

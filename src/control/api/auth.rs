@@ -201,7 +201,7 @@ fn direct(desk: &Desk, headers: &HeaderMap, address: IpAddr) -> Result<Found, Fa
         .get(header::USER_AGENT)
         .and_then(|agent| agent.to_str().ok());
     desk.usage.accepted(
-        &principal,
+        principal.attribution(),
         circumstances.now,
         address,
         agent.unwrap_or_default(),

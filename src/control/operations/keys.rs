@@ -396,7 +396,7 @@ impl Performing<'_> {
     /// The key with this secret that this server knows, though the store may have lost the way to it.
     fn served(&self, secret: &[u8]) -> Option<Key> {
         let (table, by) = (self.service.table.as_ref()?, self.store.fingerprinter()?);
-        table.read().key(&by.fingerprint(secret)).cloned()
+        table.full_key(&by.fingerprint(secret))
     }
 
     /// A key to be revoked. When the store has lost it and this server has not, its org is put back first: what somebody

@@ -414,7 +414,7 @@ mod tests {
         let table = KeyTable::new(Instant::now());
         assert_eq!(catch_up(&store, &table, lagging).unwrap(), store.revision());
         assert!(table.read().key(&first.key.fingerprint).is_some());
-        assert!(table.read().org(&org.id).unwrap().disabled);
+        assert!(table.org_by_id(&org.id).unwrap().disabled);
     }
 
     #[test]

@@ -15,6 +15,28 @@ struct Reading {
     changed: bool,
 }
 
+/// What is noted of a record that was applied.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Noted {
+    pub(super) kind: RecordKind,
+    pub(super) id: [u8; 16],
+    pub(super) revision: Revision,
+    /// What it adds to the digests.
+    pub(super) term: u64,
+}
+
+impl Noted {
+    /// Of what has this id, at this revision.
+    pub(super) fn of(kind: RecordKind, id: [u8; 16], revision: Revision) -> Self {
+        Self {
+            kind,
+            id,
+            revision,
+            term: term(kind, id, revision),
+        }
+    }
+}
+
 /// One partition's contents.
 #[derive(Debug)]
 pub(super) struct Contents {
@@ -68,17 +90,17 @@ impl Contents {
     }
 
     /// Notes a record that was applied, and the revision it took the place of.
-    pub(super) fn applied(
-        &mut self,
-        kind: RecordKind,
-        id: [u8; 16],
-        revision: Revision,
-        replaced: Option<Revision>,
-    ) {
+    pub(super) fn applied(&mut self, noted: &Noted, replaced: Option<Revision>) {
+        let Noted {
+            kind,
+            id,
+            revision,
+            term: after,
+        } = *noted;
         self.top = self.top.max(revision);
         let bucket = bucket_of(id);
         let before = replaced.map_or(0, |replaced| term(kind, id, replaced));
-        let change = term(kind, id, revision) ^ before;
+        let change = after ^ before;
         self.digest ^= change;
         if let Some(digest) = self.digests.get_mut(bucket) {
             *digest ^= change;

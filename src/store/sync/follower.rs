@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::alarm::{Alarm, Place, Why};
 use super::chain::Link;
+use super::contents::Noted;
 use super::following::Following;
 use super::heard::{Ask, Entry, Heard, Probed, Stored};
 use super::held::Held;
@@ -213,7 +214,7 @@ impl Follower {
             };
             let contents = following.contents_mut();
             if let Applied::Newer { replaced } = table.apply(record) {
-                contents.applied(kind, id, revision, replaced);
+                contents.applied(&Noted::of(kind, id, revision), replaced);
             }
         }
         if let Some((partition, bucket)) = batch.bucket
@@ -415,29 +416,34 @@ struct News {
 
 impl News {
     fn of(record: &Record, table: &KeyTable) -> Self {
-        let reader = table.read();
         let revision = record.revision();
         // Disabling is undone by enabling, so only a newer record disables; a revocation counts whatever its revision.
         let (held, revokes) = match record {
             Record::Org(org) => {
-                let held = reader.org(&org.id);
-                let disables = held.is_some_and(|it| !it.disabled && it.revision < revision);
+                let held = table.org_by_id(&org.id);
+                let disables = held
+                    .as_ref()
+                    .is_some_and(|it| !it.disabled && it.revision < revision);
                 (held.map(|held| held.revision), org.disabled && disables)
             }
             Record::User(user) => {
-                let held = reader.user(&user.id);
+                let held = table.user_by_id(&user.id);
                 let through = user.application_keys_revoked_through;
-                let disables = held.is_some_and(|it| !it.disabled && it.revision < revision);
-                let known = held.map(|held| held.application_keys_revoked_through);
+                let disables = held
+                    .as_ref()
+                    .is_some_and(|it| !it.disabled && it.revision < revision);
+                let known = held
+                    .as_ref()
+                    .map(|held| held.application_keys_revoked_through);
                 let revokes = known.unwrap_or_default() < through;
                 let takes_away = revokes || (user.disabled && disables);
                 (held.map(|held| held.revision), takes_away)
             }
             Record::Key(key) => {
-                let held = reader
-                    .key(&key.fingerprint)
+                let held = table
+                    .known(&key.fingerprint)
                     .filter(|held| held.id == key.id);
-                let revokes = held.is_none_or(|held| held.revoked.is_none());
+                let revokes = held.is_none_or(|held| !held.is_revoked);
                 (
                     held.map(|held| held.revision),
                     key.revoked.is_some() && revokes,

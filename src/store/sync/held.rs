@@ -1,6 +1,6 @@
 //! What was put into a new table from elsewhere than the store, in numbers, for a follower to go on from.
 
-use super::contents::Contents;
+use super::contents::{Contents, Noted};
 use crate::keys::table::Applied;
 use crate::keys::{PARTITIONS, Partition, RecordKind, Revision};
 
@@ -34,9 +34,14 @@ impl Held {
         revision: Revision,
         applied: Applied,
     ) {
+        self.noted(partition, &Noted::of(kind, id, revision), applied);
+    }
+
+    /// The same, for whoever has asked what it adds to the digests already.
+    pub(super) fn noted(&mut self, partition: Partition, noted: &Noted, applied: Applied) {
         let contents = self.partitions.get_mut(partition.index());
         if let (Applied::Newer { replaced }, Some(contents)) = (applied, contents) {
-            contents.applied(kind, id, revision, replaced);
+            contents.applied(noted, replaced);
         }
     }
 

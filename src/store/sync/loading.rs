@@ -8,10 +8,14 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use redb::{DatabaseError, ReadOnlyTable, ReadTransaction, ReadableDatabase, TableError};
+use redb::{
+    DatabaseError, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTableMetadata,
+    TableError,
+};
 use uuid::Uuid;
 
 use super::alarm::{Place, Why};
+use super::contents::Noted;
 use super::held::Held;
 use super::replica::{
     Field, LAYOUT, META, META_LAYOUT, META_STATE, NEWEST, REVOKING, Replica, STATE_PURPOSE, State,
@@ -19,7 +23,7 @@ use super::replica::{
 };
 use crate::keys::keyring::{Keyring, Sealer};
 use crate::keys::secret::RootKey;
-use crate::keys::{KeyTable, PARTITIONS, RecordKind, Revision, Timestamp};
+use crate::keys::{KeyTable, PARTITIONS, Partition, Record, RecordKind, Revision, Timestamp};
 use crate::store::redis::rings::Rings;
 use crate::store::rings::ring_of;
 use crate::store::seal::{open, term};
@@ -139,6 +143,9 @@ fn load(
     }
     let sealer = keyring.sealer();
     let table = KeyTable::new(now);
+    // Nearly all records are keys, and room that is made at once is not made again and again while it fills.
+    let newest = reading.open_table(NEWEST)?.len()?;
+    table.reserve(usize::try_from(newest).unwrap_or(0));
     let half = |part: Half| {
         let mut digests = [0; PARTITIONS];
         let mut held = Held::new();
@@ -241,6 +248,7 @@ fn read_records(
         Half::First => records.range(..MIDDLE)?,
         Half::Second => records.range(MIDDLE..)?,
     };
+    let mut batch = Batch::default();
     for entry in range {
         let (at, sealed) = entry?;
         let at = at.value();
@@ -250,12 +258,48 @@ fn read_records(
         let partition = record.partition().filter(|_| field_of(&record) == Some(at));
         let partition = partition.ok_or_else(|| refused(Why::Misplaced))?;
         let (kind, revision) = (record.kind(), record.revision());
+        let term = term(kind, id, revision);
         if let Some(digests) = &mut digests
             && let Some(digest) = digests.get_mut(partition.index())
         {
-            *digest ^= term(kind, id, revision);
+            *digest ^= term;
         }
-        held.note(partition, kind, id, revision, table.apply(record));
+        batch.notes.push((
+            partition,
+            Noted {
+                kind,
+                id,
+                revision,
+                term,
+            },
+        ));
+        batch.records.push(record);
+        if batch.records.len() >= BATCH {
+            batch.apply(table, held);
+        }
     }
+    batch.apply(table, held);
     Ok(())
+}
+
+/// So many records are put into the table at once: few enough to be in the processor's caches still, and enough that waiting for
+/// each one's place in memory is done for many at a time.
+const BATCH: usize = 256;
+
+/// Records that are proven and not yet in the table.
+#[derive(Default)]
+struct Batch {
+    records: Vec<Record>,
+    notes: Vec<(Partition, Noted)>,
+}
+
+impl Batch {
+    fn apply(&mut self, table: &KeyTable, held: &mut Held) {
+        let mut notes = self.notes.drain(..);
+        table.apply_all(&mut self.records, |applied| {
+            if let Some((partition, noted)) = notes.next() {
+                held.noted(partition, &noted, applied);
+            }
+        });
+    }
 }

@@ -407,7 +407,7 @@ mod tests {
         assert_eq!(loaded.positions, positions);
         assert_eq!(loaded.age, Some(Duration::from_secs(6)));
         for key in &keys {
-            assert_eq!(loaded.table.read().key(&key.fingerprint), Some(key));
+            assert_eq!(loaded.table.full_key(&key.fingerprint).as_ref(), Some(key));
         }
         let counters = Arc::new(SyncCounters::new(Instant::now()));
         let mut follower = Follower::new(folder.keyring.sealer(), None, counters, 1);
@@ -442,7 +442,7 @@ mod tests {
             }
             drop(replica);
             let loaded = folder.load().unwrap();
-            let held = loaded.table.read().key(&live.fingerprint).cloned().unwrap();
+            let held = loaded.table.full_key(&live.fingerprint).unwrap();
             assert_eq!(held.revision, Revision(9));
             assert_eq!(held.name, "renamed");
             assert!(held.revoked.is_some());
@@ -506,7 +506,7 @@ mod tests {
                     assert_eq!(loaded.positions, positions);
                     assert_eq!(loaded.age, Some(Duration::from_secs(1)));
                     for key in &keys {
-                        assert_eq!(loaded.table.read().key(&key.fingerprint), Some(key));
+                        assert_eq!(loaded.table.full_key(&key.fingerprint).as_ref(), Some(key));
                     }
                 }
             }

@@ -167,7 +167,7 @@ impl World {
     }
 
     fn holds(&self, key: &Key) -> Option<Key> {
-        self.table.read().key(&key.fingerprint).cloned()
+        self.table.full_key(&key.fingerprint)
     }
 
     fn position(&self) -> Revision {
