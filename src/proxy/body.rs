@@ -238,7 +238,8 @@ enum Source {
     Upstream(Box<Streamed>),
 }
 
-struct Streamed {
+/// The body of an upstream's answer, with the connection that it comes on.
+pub struct Streamed {
     inner: Incoming,
     lease: Option<Lease>,
     meter: Rc<Meter>,
@@ -251,6 +252,31 @@ struct Streamed {
 }
 
 impl Streamed {
+    /// `idle` is how long the upstream may pause, `deadline` when all must be over.
+    pub fn new(
+        inner: Incoming,
+        lease: Lease,
+        meter: Rc<Meter>,
+        idle: Duration,
+        deadline: Instant,
+    ) -> Box<Self> {
+        Box::new(Self {
+            inner,
+            lease: Some(lease),
+            meter,
+            idle,
+            deadline,
+            last: Instant::now(),
+            timer: LazyTimer::default(),
+            ended: false,
+        })
+    }
+
+    /// Whether the upload has ended as it should.
+    pub fn upload_has_ended(&self) -> bool {
+        self.meter.ended.get()
+    }
+
     fn has_ended(&self) -> bool {
         self.ended || self.inner.is_end_stream()
     }
@@ -266,26 +292,9 @@ impl Answer {
     }
 
     /// An upstream's answer, passed on as it comes.
-    pub fn streamed(
-        inner: Incoming,
-        lease: Lease,
-        meter: Rc<Meter>,
-        idle: Duration,
-        deadline: Instant,
-        record: Open,
-    ) -> Self {
-        let streamed = Streamed {
-            inner,
-            lease: Some(lease),
-            meter,
-            idle,
-            deadline,
-            last: Instant::now(),
-            timer: LazyTimer::default(),
-            ended: false,
-        };
+    pub fn streamed(body: Box<Streamed>, record: Open) -> Self {
         let mut answer = Self {
-            source: Source::Upstream(Box::new(streamed)),
+            source: Source::Upstream(body),
             record,
         };
         answer.end_if_ended();

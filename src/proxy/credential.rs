@@ -121,7 +121,7 @@ pub enum As {
 pub fn extract<'a>(
     route: Option<&Route>,
     target: &'a Target<'_>,
-    headers: &KnownHeaders<'a>,
+    headers: &KnownHeaders<'_>,
     fingerprinter: &Fingerprinter,
 ) -> Result<Extracted<'a>, Ambiguity> {
     extract_shown(route, target, headers, fingerprinter, |_, _, _| {})
@@ -134,7 +134,7 @@ pub fn extract<'a>(
 pub fn extract_shown<'a>(
     route: Option<&Route>,
     target: &'a Target<'_>,
-    headers: &KnownHeaders<'a>,
+    headers: &KnownHeaders<'_>,
     fingerprinter: &Fingerprinter,
     mut show: impl FnMut(Place, As, &[u8]),
 ) -> Result<Extracted<'a>, Ambiguity> {
@@ -208,12 +208,12 @@ pub fn extract_shown<'a>(
 }
 
 /// Collects the carriers of a query and returns what is left of it, byte for byte.
-fn read_query<'a>(
-    query: &'a str,
-    keys: &mut Values<'a>,
-    application_keys: &mut Values<'a>,
+fn read_query<'q: 'v, 'v>(
+    query: &'q str,
+    keys: &mut Values<'v>,
+    application_keys: &mut Values<'v>,
     mut show: impl FnMut(&'static str, As, &[u8]),
-) -> Result<Cow<'a, str>, Ambiguity> {
+) -> Result<Cow<'q, str>, Ambiguity> {
     if query.is_empty() {
         return Ok(Cow::Borrowed(query));
     }

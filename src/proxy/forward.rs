@@ -1,27 +1,33 @@
 //! To the upstream and back: identity on, credentials off, the bytes untouched. Who may is decided before; how the
 //! connection is made is `upstream`'s business.
 
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{Request, Response, Uri, Version};
+use http::{Request, Uri, Version};
 use hyper::body::Incoming;
 
-use super::body::{Bounds, Cut, Meter, Upload};
+use super::body::{Bounds, Cut, Meter, Streamed, Upload};
 use super::credential::{Extracted, STRIPPED};
-use super::identity::{Identity, TRACEPARENT, X_FORWARDED_FOR, X_FORWARDED_PROTO, X_REQUEST_ID};
+use super::identity::{
+    Identity, TRACEPARENT, Trace, X_FORWARDED_FOR, X_FORWARDED_PROTO, X_REQUEST_ID, hex,
+    traceparent,
+};
 use super::known::{Known, KnownNames};
 use super::open::Open;
+use super::record::RequestId;
 use super::reply::{No, Refusal};
 use super::route::{Family, Route};
 use super::strict::HopByHop;
 use super::target::decode;
-use super::upstream::{Lease, Link, OwnCredential, Upstream};
+use super::upstream::{Link, OwnCredential, Upstream};
 use super::worker::Worker;
 use crate::keys::{KeyTable, Principal};
 use crate::telemetry;
@@ -41,16 +47,10 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 
 /// An upstream's answer, its body still to come.
 pub struct Forwarded {
-    /// Head and body.
-    pub response: Response<Incoming>,
-    /// The connection it comes on.
-    pub lease: Lease,
-    /// How the upload stands.
-    pub meter: Rc<Meter>,
-    /// How long the upstream may pause.
-    pub idle: Duration,
-    /// When all must be over.
-    pub deadline: Instant,
+    /// Its head.
+    pub head: http::response::Parts,
+    /// Its body, and the connection that it comes on.
+    pub body: Box<Streamed>,
 }
 
 /// Sends an admitted request on and waits for the head of the answer.
@@ -66,7 +66,7 @@ pub async fn forward(
     upstream: &Arc<Upstream>,
     route: &Route,
     parts: &Parts,
-    known: KnownNames,
+    (sent, names): (HeaderMap, KnownNames),
     body: Incoming,
     extracted: &Extracted<'_>,
     identity: &Identity,
@@ -91,7 +91,22 @@ pub async fn forward(
     *request.method_mut() = parts.method.clone();
     *request.version_mut() = Version::HTTP_11;
     *request.uri_mut() = uri(upstream, &parts.uri, extracted)?;
-    *request.headers_mut() = headers(parts, known, upstream, identity, principal, &worker.shared.table)?;
+    let request_id = open.record().and_then(|record| record.request_id.clone());
+    let request_id = request_id.ok_or(Refusal::Internal)?;
+    let table = &worker.shared.table;
+    let sent = headers(
+        sent,
+        names,
+        upstream,
+        identity,
+        &request_id,
+        principal,
+        table,
+    )?;
+    if let Some(text) = sent.get(X_REQUEST_ID) {
+        open.named(text.clone());
+    }
+    *request.headers_mut() = sent;
 
     let mut lease = worker.pool.lease(upstream).await?;
     loop {
@@ -106,13 +121,11 @@ pub async fn forward(
         match await_head(&mut lease.link, sending, &meter, first_byte, deadline, open).await {
             Ok(Ok(response)) => {
                 open.upstream_answered(now.elapsed());
-                let response = clean(response, route.family)?;
+                let (head, body) = response.into_parts();
+                let idle = upstream.idle_timeout;
                 return Ok(Forwarded {
-                    response,
-                    lease,
-                    meter,
-                    idle: upstream.idle_timeout,
-                    deadline,
+                    head: clean(head, route.family)?,
+                    body: Streamed::new(body, lease, meter, idle, deadline),
                 });
             }
             // The kept connection had been closed, and the request comes back untouched: nothing of it was sent.
@@ -236,46 +249,74 @@ pub fn uri(upstream: &Upstream, sent: &Uri, extracted: &Extracted<'_>) -> Result
     Ok(Uri::from(target))
 }
 
-/// The client's headers without what belongs to one hop, without credentials, without what only we may say; then ours.
+/// The client's headers without what belongs to one hop, without credentials, without what only we may say; then ours. They
+/// stay in the map they came in: a copy would be taken apart and put together again for every request.
 ///
 /// # Errors
 /// When what we say of the caller fits no header.
 pub fn headers(
-    parts: &Parts,
-    known: KnownNames,
+    mut headers: HeaderMap,
+    names: KnownNames,
     upstream: &Upstream,
     identity: &Identity,
+    request_id: &RequestId,
     principal: &Principal,
     table: &KeyTable,
 ) -> Result<HeaderMap, Refusal> {
-    let mut headers = HeaderMap::with_capacity(parts.headers.len() + 12);
-    let known = known.with(&parts.headers);
+    let known = names.with(&headers);
+    let host = known.get(Known::Host).cloned();
     let hop_by_hop = HopByHop::of(&known);
-    for (name, value) in &parts.headers {
-        if passes(name.as_str(), &hop_by_hop, identity) {
-            let value = if name == header::REFERER {
-                origin_only(value)
-            } else {
-                value.clone()
-            };
-            headers.append(name.clone(), value);
-        }
+    let is_dropped = |name: &&HeaderName| !passes(name.as_str(), &hop_by_hop, identity);
+    let dropped: Vec<HeaderName> = headers.keys().filter(is_dropped).cloned().collect();
+    for name in dropped {
+        headers.remove(name);
     }
-    headers.insert(header::HOST, upstream.authority.clone());
-    headers.insert(X_REQUEST_ID, identity.request_id.clone());
-    headers.insert(TRACEPARENT, identity.traceparent.clone());
-    headers.insert(X_FORWARDED_FOR, identity.forwarded_for.clone());
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(identity.scheme));
-    if let Some(host) = known.get(Known::Host) {
-        headers.insert(X_FORWARDED_HOST, host.clone());
+    if names.has(Known::Referer) {
+        for (name, value) in &mut headers {
+            if name == header::REFERER {
+                *value = origin_only(value);
+            }
+        }
     }
 
     let attribution = principal.attribution();
-    if let Some((id, _)) = &attribution.org {
-        headers.insert(ORG_ID, uuid(id.0));
+    let mut text = Texts::new();
+    let request_id = text.add(|text| match request_id {
+        RequestId::Made(id) => text.extend_from_slice(&hex(*id)),
+        RequestId::Given(id) => text.extend_from_slice(id.as_bytes()),
+    });
+    let made_trace = match identity.trace {
+        Trace::Made(trace, span) => {
+            Some(text.add(|text| text.extend_from_slice(&traceparent(trace, span))))
+        }
+        Trace::Clients(..) => None,
+    };
+    let ids = [
+        (ORG_ID, attribution.org.map(|(id, _)| id.0)),
+        (KEY_ID, attribution.key.map(|key| key.id.0)),
+        (APP_KEY_ID, attribution.application_key.map(|key| key.id.0)),
+        (USER_ID, attribution.user.map(|(id, _)| id.0)),
+    ]
+    .map(|(name, id)| Some((name, text.add_id(id?))));
+    let text = text.finish();
+
+    headers.insert(header::HOST, upstream.authority.clone());
+    headers.insert(X_REQUEST_ID, text.value(request_id)?);
+    let trace = match (&identity.trace, made_trace) {
+        (Trace::Clients(value, _), _) => value.clone(),
+        (Trace::Made(..), Some(made)) => text.value(made)?,
+        (Trace::Made(..), None) => return Err(Refusal::Internal),
+    };
+    headers.insert(TRACEPARENT, trace);
+    headers.insert(X_FORWARDED_FOR, identity.forwarded_for.clone());
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(identity.scheme));
+    if let Some(host) = host {
+        headers.insert(X_FORWARDED_HOST, host);
+    }
+    for (name, id) in ids.into_iter().flatten() {
+        headers.insert(name, text.value(id)?);
     }
     if let Some(key) = &attribution.key {
-        headers.insert(KEY_ID, uuid(key.id.0));
         let kind = if attribution.application_key.is_some() {
             "pair"
         } else {
@@ -283,14 +324,10 @@ pub fn headers(
         };
         headers.insert(KEY_KIND, HeaderValue::from_static(kind));
     }
-    if let Some(key) = &attribution.application_key {
-        headers.insert(APP_KEY_ID, uuid(key.id.0));
-    }
-    if let Some((id, at)) = attribution.user {
-        headers.insert(USER_ID, uuid(id.0));
-        if let Some(name) = table.read().with_user(at, |user| text(&user.name)) {
-            headers.insert(USER_NAME, name?);
-        }
+    if let Some((_, at)) = attribution.user
+        && let Some(name) = table.read().with_user(at, |user| self::text(&user.name))
+    {
+        headers.insert(USER_NAME, name?);
     }
     if let OwnCredential::Header(name, value) = &upstream.own_credential {
         headers.insert(name.clone(), value.clone());
@@ -298,11 +335,40 @@ pub fn headers(
     Ok(headers)
 }
 
-/// An id as text.
-fn uuid(id: uuid::Uuid) -> HeaderValue {
-    let mut digits = [0; uuid::fmt::Hyphenated::LENGTH];
-    let digits = id.hyphenated().encode_lower(&mut digits);
-    HeaderValue::from_str(digits).unwrap_or_else(|_| HeaderValue::from_static(""))
+/// The texts of what a request is called and whose it is, in one piece of memory that all of their values share.
+struct Texts(Vec<u8>);
+
+impl Texts {
+    /// Room for an id of the request, of its trace, and four of the caller's.
+    fn new() -> Self {
+        Self(Vec::with_capacity(
+            32 + 55 + 4 * uuid::fmt::Hyphenated::LENGTH,
+        ))
+    }
+
+    fn add(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Range<usize> {
+        let start = self.0.len();
+        write(&mut self.0);
+        start..self.0.len()
+    }
+
+    fn add_id(&mut self, id: uuid::Uuid) -> Range<usize> {
+        let mut digits = [0; uuid::fmt::Hyphenated::LENGTH];
+        let digits = id.hyphenated().encode_lower(&mut digits);
+        self.add(|text| text.extend_from_slice(digits.as_bytes()))
+    }
+
+    fn finish(self) -> Finished {
+        Finished(Bytes::from(self.0))
+    }
+}
+
+struct Finished(Bytes);
+
+impl Finished {
+    fn value(&self, range: Range<usize>) -> Result<HeaderValue, Refusal> {
+        HeaderValue::from_maybe_shared(self.0.slice(range)).map_err(|_| Refusal::Internal)
+    }
 }
 
 /// Names hold no control characters, so this fails for none that the store let in.
@@ -337,7 +403,7 @@ fn passes(name: &str, hop_by_hop: &HopByHop<'_>, identity: &Identity) -> bool {
         | "x-rewrite-url"
         | "x-http-method-override"
         | "x-method-override" => false,
-        "tracestate" => identity.trace_is_clients,
+        "tracestate" => identity.trace.is_clients(),
         name => !hop_by_hop.holds(name),
     }
 }
@@ -360,8 +426,10 @@ fn origin_only(referer: &HeaderValue) -> HeaderValue {
 
 /// An upstream's answer without what belongs to one hop or could act in our name. A protocol switch that nobody asked
 /// for is a broken answer.
-fn clean(response: Response<Incoming>, family: Family) -> Result<Response<Incoming>, Refusal> {
-    let (mut parts, body) = response.into_parts();
+fn clean(
+    mut parts: http::response::Parts,
+    family: Family,
+) -> Result<http::response::Parts, Refusal> {
     if parts.status.is_informational() || parts.status.as_u16() >= 600 {
         return Err(Refusal::UpstreamBroke);
     }
@@ -383,7 +451,7 @@ fn clean(response: Response<Incoming>, family: Family) -> Result<Response<Incomi
         parts.headers.remove(name);
     }
     parts.version = Version::HTTP_11;
-    Ok(Response::from_parts(parts, body))
+    Ok(parts)
 }
 
 #[cfg(test)]
@@ -405,7 +473,7 @@ mod tests {
         let headers = map(&[("connection", "x-hop, close")]);
         let address: std::net::IpAddr = "9.9.9.9".parse().unwrap();
         let known = KnownHeaders::of(&headers);
-        let identity = identify(&known, &address.into(), &[], HeaderValue::from_static("r"));
+        let identity = identify(&known, &address.into(), &[]);
         for name in [
             "x-keygate-org-id",
             "x_keygate_org_id",

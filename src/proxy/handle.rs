@@ -36,7 +36,7 @@ const CLOSE: HeaderValue = HeaderValue::from_static("close");
 /// What the steps end in when nothing said no.
 enum Reply {
     Own(Response<Bytes>),
-    Upstream(Box<Forwarded>),
+    Upstream(Forwarded),
 }
 
 /// Answers one request. Never fails: whatever goes wrong becomes an answer and a record.
@@ -51,10 +51,12 @@ pub async fn handle(
     let mut open = Open::begin(&worker, &peer, &request, known, busy);
     let headers = known.with(request.headers());
     let unrouted = unrouted_family(request.uri(), &headers);
-    let (parts, body) = request.into_parts();
+    let wants_protobuf = reply::wants_protobuf(&headers);
+    let (mut parts, body) = request.into_parts();
+    let headers = (std::mem::take(&mut parts.headers), known);
 
     // A panic in one request answers 500 and costs only that request.
-    let outcome = AssertUnwindSafe(steps(&worker, &peer, &parts, body, known, &mut open))
+    let outcome = AssertUnwindSafe(steps(&worker, &peer, &parts, headers, body, &mut open))
         .catch_unwind()
         .await;
     let outcome = outcome.unwrap_or_else(|_panic| Err(Refusal::Internal.into()));
@@ -63,33 +65,22 @@ pub async fn handle(
         .and_then(|record| record.family)
         .unwrap_or(unrouted);
     match outcome {
-        Ok(Reply::Upstream(forwarded)) => {
-            let Forwarded {
-                mut response,
-                lease,
-                meter,
-                idle,
-                deadline,
-            } = *forwarded;
-            finish_head(response.headers_mut(), family, &open);
-            if !meter.ended.get() {
+        Ok(Reply::Upstream(Forwarded { mut head, body })) => {
+            finish_head(&mut head.headers, family, &open);
+            if !body.upload_has_ended() {
                 // An answer before the body's end: what is left of the body must never be read as a request.
-                response.headers_mut().insert(header::CONNECTION, CLOSE);
+                head.headers.insert(header::CONNECTION, CLOSE);
             }
-            open.answered(response.status());
-            let (parts, incoming) = response.into_parts();
-            Response::from_parts(
-                parts,
-                Answer::streamed(incoming, lease, meter, idle, deadline, open),
-            )
+            open.answered(head.status);
+            Response::from_parts(head, Answer::streamed(body, open))
         }
         Ok(Reply::Own(response)) => own(response, family, head_only, open),
         Err(No { refusal, because }) => {
-            open.refused(refusal);
+            open.refused(refusal, parts.uri.path());
             if refusal == Refusal::Ambiguous {
                 open.hide_known_keys(&worker.shared);
             }
-            let mut refused = reply::refuse(refusal, family, &parts.headers, because);
+            let mut refused = reply::refuse(refusal, family, wants_protobuf, because);
             if refusal.closes() {
                 refused.headers_mut().insert(header::CONNECTION, CLOSE);
             }
@@ -115,13 +106,14 @@ async fn steps(
     worker: &Rc<Worker>,
     peer: &Peer,
     parts: &Parts,
+    (sent, known): (HeaderMap, KnownNames),
     body: Incoming,
-    known: KnownNames,
     open: &mut Open,
 ) -> Result<Reply, No> {
     let shared = &worker.shared;
 
-    strict::require_unambiguous(parts, known, open.head_is_ambiguous())?;
+    let headers = known.with(&sent);
+    strict::require_unambiguous(parts, &headers, open.head_is_ambiguous())?;
     let target = Target::read(parts.uri.path(), parts.uri.query())?;
     let route = find_route(shared, &parts.method, known, &target);
     open.routed(route, &target);
@@ -129,7 +121,6 @@ async fn steps(
         open.hide_known_keys(shared);
     }
 
-    let headers = known.with(&parts.headers);
     let extracted = credential::extract(route, &target, &headers, shared.fingerprinter.get())?;
     let route = route.ok_or_else(|| no_route(&parts.method, &extracted))?;
 
@@ -149,11 +140,19 @@ async fn steps(
         Onward::To(name) => {
             let upstream = worker.upstreams.get(name).ok_or(Refusal::UpstreamRefused)?;
             let forwarded = forward::forward(
-                worker, upstream, route, parts, known, body, &extracted, &identity, &principal,
+                worker,
+                upstream,
+                route,
+                parts,
+                (sent, known),
+                body,
+                &extracted,
+                &identity,
+                &principal,
                 open,
             )
             .await?;
-            Ok(Reply::Upstream(Box::new(forwarded)))
+            Ok(Reply::Upstream(forwarded))
         }
     }
 }
@@ -296,5 +295,5 @@ fn finish_head(headers: &mut HeaderMap, family: Family, open: &Open) {
     if family == Family::Browser {
         reply::allow_cross_origin(headers);
     }
-    headers.insert(X_REQUEST_ID, open.request_id.clone());
+    headers.insert(X_REQUEST_ID, open.request_id());
 }

@@ -41,19 +41,52 @@ impl From<IpAddr> for Peer {
     }
 }
 
+/// The trace that a request belongs to (W3C Trace Context).
+#[derive(Debug)]
+pub enum Trace {
+    /// The client's: its `traceparent` as it came, and the trace's id in it. Its `tracestate` is still about it.
+    Clients(HeaderValue, u128),
+    /// One that begins here: the ids of the trace and of its span.
+    Made(u128, u64),
+}
+
+impl Trace {
+    /// The trace's id.
+    pub const fn id(&self) -> u128 {
+        match *self {
+            Self::Clients(_, id) | Self::Made(id, _) => id,
+        }
+    }
+
+    /// Whether it is the client's.
+    pub const fn is_clients(&self) -> bool {
+        matches!(self, Self::Clients(..))
+    }
+}
+
+/// `traceparent` of a trace that begins here.
+pub fn traceparent(trace: u128, span: u64) -> [u8; 55] {
+    let mut text = *b"00-................................-................-00";
+    for (to, from) in text.iter_mut().skip(3).zip(hex(trace)) {
+        *to = from;
+    }
+    for (to, from) in text
+        .iter_mut()
+        .skip(36)
+        .zip(hex(span.into()).iter().skip(16))
+    {
+        *to = *from;
+    }
+    text
+}
+
 /// A request's identity for the upstream and the record.
 #[derive(Debug)]
 pub struct Identity {
     /// The client, trusted proxies aside.
     pub client: IpAddr,
-    /// `X-Request-ID`.
-    pub request_id: HeaderValue,
-    /// `traceparent`.
-    pub traceparent: HeaderValue,
-    /// The trace's id in it.
-    pub trace_id: u128,
-    /// Whether the trace is the client's, so that its `tracestate` is still about it.
-    pub trace_is_clients: bool,
+    /// The trace it belongs to.
+    pub trace: Trace,
     /// `X-Forwarded-Proto`: what the client spoke, by the word of a trusted proxy that ended its TLS.
     pub scheme: &'static str,
     /// `X-Forwarded-For`.
@@ -90,14 +123,19 @@ pub fn hex(number: u128) -> [u8; 32] {
     text
 }
 
-/// A value of nothing but hex digits and dashes, which every header can hold.
-fn ascii(text: &[u8]) -> HeaderValue {
-    HeaderValue::from_bytes(text).unwrap_or_else(|_| HeaderValue::from_static("0"))
+/// `X-Request-ID`.
+pub fn id_value(id: &RequestId) -> HeaderValue {
+    let value = match id {
+        RequestId::Made(id) => HeaderValue::from_bytes(&hex(*id)),
+        RequestId::Given(id) => HeaderValue::from_str(id),
+    };
+    // Of visible ASCII, both of them.
+    value.unwrap_or_else(|_| HeaderValue::from_static("0"))
 }
 
 /// The client's request id if it is one that can go into headers and logs as it is; else a new one. One that is also
 /// found where credentials are is one of them, sent by mistake.
-pub fn request_id(headers: &KnownHeaders<'_>, uri: &Uri) -> (HeaderValue, RequestId) {
+pub fn request_id(headers: &KnownHeaders<'_>, uri: &Uri) -> RequestId {
     let plain =
         |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':');
     let given = headers
@@ -113,21 +151,14 @@ pub fn request_id(headers: &KnownHeaders<'_>, uri: &Uri) -> (HeaderValue, Reques
             .flat_map(|known| headers.values(known))
             .any(|value| value.to_str().is_ok_and(also_in));
         if !carried && !also_in(uri.path()) && !uri.query().is_some_and(also_in) {
-            let value = HeaderValue::from_str(id).unwrap_or_else(|_| HeaderValue::from_static("0"));
-            return (value, RequestId::Given(id.into()));
+            return RequestId::Given(id.into());
         }
     }
-    let id = random_u128();
-    (ascii(&hex(id)), RequestId::Made(id))
+    RequestId::Made(random_u128())
 }
 
 /// Who the client is and what its request is called.
-pub fn identify(
-    headers: &KnownHeaders<'_>,
-    peer: &Peer,
-    trusted: &[IpNet],
-    request_id: HeaderValue,
-) -> Identity {
+pub fn identify(headers: &KnownHeaders<'_>, peer: &Peer, trusted: &[IpNet]) -> Identity {
     let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
     let mut client = peer.address;
     let mut forwarded_for = String::new();
@@ -166,31 +197,18 @@ pub fn identify(
     let clients_trace = headers
         .get(Known::Traceparent)
         .and_then(|value| Some((value.clone(), trace_of(value.as_bytes())?)));
-    let trace_is_clients = clients_trace.is_some();
-    let (traceparent, trace_id) = clients_trace.unwrap_or_else(make_trace);
+    let trace = clients_trace.map_or_else(make_trace, |(value, id)| Trace::Clients(value, id));
     Identity {
         client,
-        request_id,
-        traceparent,
-        trace_id,
-        trace_is_clients,
+        trace,
         scheme: if https && is_proxy { "https" } else { "http" },
         forwarded_for,
     }
 }
 
-/// A trace that begins here, as a value and as its id.
-fn make_trace() -> (HeaderValue, u128) {
+fn make_trace() -> Trace {
     let trace = random_u128();
-    let span = hex(RANDOM.with_borrow_mut(|random| random.u64(1..)).into());
-    let mut text = *b"00-................................-................-00";
-    for (to, from) in text.iter_mut().skip(3).zip(hex(trace)) {
-        *to = from;
-    }
-    for (to, from) in text.iter_mut().skip(36).zip(span.iter().skip(16)) {
-        *to = *from;
-    }
-    (ascii(&text), trace)
+    Trace::Made(trace, RANDOM.with_borrow_mut(|random| random.u64(1..)))
 }
 
 /// The trace of version 00 of W3C Trace Context, with ids that are not all zero.
@@ -238,12 +256,7 @@ mod tests {
     ) -> (String, String) {
         let trusted: Vec<IpNet> = trusted.iter().map(|net| net.parse().unwrap()).collect();
         let peer: IpAddr = peer.parse().unwrap();
-        let identity = identify(
-            &KnownHeaders::of(&map(headers)),
-            &peer.into(),
-            &trusted,
-            HeaderValue::from_static("r"),
-        );
+        let identity = identify(&KnownHeaders::of(&map(headers)), &peer.into(), &trusted);
         (
             identity.client.to_string(),
             identity.forwarded_for.to_str().unwrap().to_owned(),
@@ -281,13 +294,8 @@ mod tests {
     #[test]
     fn a_well_formed_request_id_is_kept_and_any_other_replaced() {
         let of = |headers: &[(&'static str, &str)], uri: &'static str| {
-            let (value, id) = request_id(&KnownHeaders::of(&map(headers)), &Uri::from_static(uri));
-            let text = match id {
-                RequestId::Made(id) => String::from_utf8(hex(id).to_vec()).unwrap(),
-                RequestId::Given(id) => id.into(),
-            };
-            assert_eq!(value, text, "one name for both");
-            text
+            let id = request_id(&KnownHeaders::of(&map(headers)), &Uri::from_static(uri));
+            id_value(&id).to_str().unwrap().to_owned()
         };
         assert_eq!(of(&[("x-request-id", "a-1.b:2_C")], "/a"), "a-1.b:2_C");
         for bad in ["", "a b", "a\"b", &"x".repeat(129)] {
@@ -311,10 +319,11 @@ mod tests {
                 &KnownHeaders::of(&map(&[("traceparent", value)])),
                 &peer.into(),
                 &[],
-                HeaderValue::from_static("r"),
             )
         };
-        assert_eq!(of(kept).traceparent, kept);
+        let trace = of(kept).trace;
+        assert!(matches!(&trace, Trace::Clients(value, _) if value == kept));
+        assert_eq!(trace.id(), 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736);
         for bad in [
             "",
             "00-0-0-0",
@@ -322,9 +331,10 @@ mod tests {
             "01-x",
         ] {
             let identity = of(bad);
-            let trace = trace_of(identity.traceparent.as_bytes());
-            assert!(!identity.trace_is_clients, "{bad}");
-            assert_eq!(trace, Some(identity.trace_id), "{bad}");
+            let Trace::Made(trace, span) = identity.trace else {
+                panic!("{bad} is no trace");
+            };
+            assert_eq!(trace_of(&traceparent(trace, span)), Some(trace), "{bad}");
         }
     }
 }

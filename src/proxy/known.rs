@@ -40,6 +40,8 @@ pub enum Known {
     ApplicationKey,
     /// `Authorization`.
     Authorization,
+    /// `Referer`.
+    Referer,
 }
 
 impl Known {
@@ -62,6 +64,7 @@ impl Known {
             "dd-api-key" => Self::ApiKey,
             "dd-application-key" => Self::ApplicationKey,
             "authorization" => Self::Authorization,
+            "referer" => Self::Referer,
             _ => return None,
         })
     }
@@ -86,6 +89,7 @@ impl Known {
             Self::ApiKey => HeaderName::from_static("dd-api-key"),
             Self::ApplicationKey => HeaderName::from_static("dd-application-key"),
             Self::Authorization => header::AUTHORIZATION,
+            Self::Referer => header::REFERER,
         }
     }
 
@@ -199,6 +203,7 @@ mod tests {
             Known::ApiKey,
             Known::ApplicationKey,
             Known::Authorization,
+            Known::Referer,
         ];
         for known in all {
             assert_eq!(Known::of(known.name().as_str()), Some(known));

@@ -62,8 +62,8 @@ pub struct Open {
     /// Whether a place is reserved for its record.
     is_reserved: bool,
     complete: bool,
-    /// `X-Request-ID`, on the answer too.
-    pub request_id: HeaderValue,
+    /// `X-Request-ID`, once it is text: the upstream and the client get the same.
+    request_id: Option<HeaderValue>,
     busy: Busy,
 }
 
@@ -80,11 +80,9 @@ impl Open {
         let headers = known.with(request.headers());
         let mut record =
             RequestRecord::begin(Some(request.method()), peer.address, SystemTime::now());
-        record.path = record::scrub_path(request.uri().path());
         record.user_agent = headers.get(Known::UserAgent).map(record::header_text);
         busy.body_left(!http_body::Body::is_end_stream(request.body()));
-        let (request_id, id) = identity::request_id(&headers, request.uri());
-        record.request_id = Some(id);
+        record.request_id = Some(identity::request_id(&headers, request.uri()));
         Self {
             record: Some(Box::new(record)),
             worker: Rc::clone(worker),
@@ -92,7 +90,7 @@ impl Open {
             meter: None,
             is_reserved: false,
             complete: false,
-            request_id,
+            request_id: None,
             busy,
         }
     }
@@ -141,17 +139,24 @@ impl Open {
         peer: &Peer,
         listen: &Listen,
     ) -> Identity {
-        let identity = identity::identify(
-            headers,
-            peer,
-            &listen.trusted_proxies,
-            self.request_id.clone(),
-        );
+        let identity = identity::identify(headers, peer, &listen.trusted_proxies);
         self.note(|record| {
             record.client = identity.client;
-            record.trace_id = Some(identity.trace_id);
+            record.trace_id = Some(identity.trace.id());
         });
         identity
+    }
+
+    /// `X-Request-ID`.
+    pub fn request_id(&self) -> HeaderValue {
+        let of_record = || self.record()?.request_id.as_ref().map(identity::id_value);
+        let text = self.request_id.clone().or_else(of_record);
+        text.unwrap_or_else(|| HeaderValue::from_static("0"))
+    }
+
+    /// Notes the text of its request id.
+    pub fn named(&mut self, request_id: HeaderValue) {
+        self.request_id = Some(request_id);
     }
 
     /// Notes the decision.
@@ -238,8 +243,13 @@ impl Open {
     }
 
     /// Notes what went wrong, apart from the decision.
-    pub fn refused(&mut self, refusal: Refusal) {
-        self.note(|record| record.error = record.error.or(refusal.fault()));
+    pub fn refused(&mut self, refusal: Refusal, path: &str) {
+        self.note(|record| {
+            record.error = record.error.or(refusal.fault());
+            if record.path.is_empty() {
+                record.path = record::scrub_path(path);
+            }
+        });
     }
 
     /// Notes what the client is answered.

@@ -181,7 +181,8 @@ impl Writer {
                 Sink::Print(print) => drop(print(&record, &names())),
                 Sink::Off => {}
                 Sink::Stdout | Sink::File(_) => {
-                    self.lines.write(&record, &names(), &mut self.output.waiting);
+                    self.lines
+                        .write(&record, &names(), &mut self.output.waiting);
                 }
             }
         }

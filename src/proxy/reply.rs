@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 
+use super::known::{Known, KnownHeaders};
 use super::route::Family;
 use super::target::Ambiguity;
 
@@ -201,19 +202,23 @@ const fn detail(refusal: Refusal) -> &'static str {
     }
 }
 
+/// Whether an exporter of OTLP reads protobuf: unless it says that it writes JSON.
+pub fn wants_protobuf(request: &KnownHeaders<'_>) -> bool {
+    request
+        .get(Known::ContentType)
+        .is_none_or(|kind| !kind.as_bytes().starts_with(b"application/json"))
+}
+
 /// The whole answer to a refused request: status, content type and body in the shape that the family's clients parse
 /// (WIRE 4). `because` replaces the text.
 pub fn refuse(
     refusal: Refusal,
     family: Family,
-    request: &HeaderMap,
+    wants_protobuf: bool,
     because: Option<&str>,
 ) -> Response<Bytes> {
     let status = status(refusal, family);
-    let is_protobuf = family == Family::Otlp
-        && request
-            .get(header::CONTENT_TYPE)
-            .is_none_or(|kind| !kind.as_bytes().starts_with(b"application/json"));
+    let is_protobuf = family == Family::Otlp && wants_protobuf;
     let body = if because.is_none() {
         kept_body(refusal, family, status, is_protobuf)
     } else {

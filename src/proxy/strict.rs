@@ -5,7 +5,7 @@ use http::header::{self, GetAll, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method, Version};
 
-use super::known::{Known, KnownHeaders, KnownNames};
+use super::known::{Known, KnownHeaders};
 use super::reply::{No, Refusal};
 use super::target::Ambiguity;
 
@@ -28,13 +28,12 @@ const NEVER_FOLDED: [&str; 9] = [
 /// The contract's row.
 pub fn require_unambiguous(
     parts: &Parts,
-    known: KnownNames,
+    headers: &KnownHeaders<'_>,
     head_is_ambiguous: bool,
 ) -> Result<(), No> {
     if head_is_ambiguous {
         return Err(Ambiguity::Framing.into());
     }
-    let headers = known.with(&parts.headers);
     if matches!(parts.method, Method::CONNECT | Method::TRACE) {
         return Err(Refusal::NotSupported.into());
     }
@@ -53,9 +52,9 @@ pub fn require_unambiguous(
     {
         return Err(Ambiguity::Path.into());
     }
-    require_host(parts, &headers)?;
-    require_framing(parts, &headers)?;
-    if known.has_folded() {
+    require_host(parts, headers)?;
+    require_framing(parts, headers)?;
+    if headers.names.has_folded() {
         for name in headers.map.keys() {
             let folded = name.as_str().replace('_', "-");
             if folded == name.as_str() {

@@ -27,7 +27,7 @@ use crate::proxy::credential::{self, Extracted};
 use crate::proxy::handle::{self, Onward};
 use crate::proxy::identity::{self, Identity, X_FORWARDED_FOR};
 use crate::proxy::known::{KnownHeaders, KnownNames};
-use crate::proxy::record::{HIDDEN, decision_word, scrub_path};
+use crate::proxy::record::{HIDDEN, RequestId, decision_word, scrub_path};
 use crate::proxy::reply::{No, Refusal};
 pub use crate::proxy::route::KEY_MANAGEMENT;
 use crate::proxy::route::Route;
@@ -107,7 +107,7 @@ impl Explainer {
         if let Err(no) = self.steps(&parts, peer, &named, &mut told) {
             let unrouted = handle::unrouted_family(&parts.uri, &KnownHeaders::of(&parts.headers));
             let family = told.family.unwrap_or(unrouted);
-            told.refused(&no, family, &parts.headers);
+            told.refused(&no, family, &KnownHeaders::of(&parts.headers));
         }
         if told.explanation.decision.is_empty() {
             told.explanation.decision = decision_word(None).to_owned();
@@ -178,7 +178,7 @@ impl Explainer {
         told: &mut Told,
     ) -> Result<(), No> {
         let shared = &*self.shared;
-        strict::require_unambiguous(parts, KnownNames::of(&parts.headers), false)
+        strict::require_unambiguous(parts, &KnownHeaders::of(&parts.headers), false)
             .inspect_err(|no| told.no(StepName::Target, no.refusal.label()))?;
         let target = Target::read(parts.uri.path(), parts.uri.query())
             .inspect_err(|which| told.no(StepName::Target, words::ambiguity(*which)))?;
@@ -208,9 +208,8 @@ impl Explainer {
             }
         };
 
-        let request_id = HeaderValue::from_static("explained");
         let trusted = &shared.listen.trusted_proxies;
-        let identity = identity::identify(&headers, &peer.into(), trusted, request_id);
+        let identity = identity::identify(&headers, &peer.into(), trusted);
         told.client(peer, &identity);
         let principal = self.decide(route, &extracted, &identity, parts, told)?;
         match handle::onward(route, &principal) {
@@ -355,11 +354,13 @@ impl Explainer {
     ) -> Result<(), No> {
         let upstream = self.upstreams.get(name).ok_or(Refusal::UpstreamRefused)?;
         let uri = forward::uri(upstream, &parts.uri, extracted)?;
+        let request_id = RequestId::Given("explained".into());
         let headers = forward::headers(
-            parts,
+            parts.headers.clone(),
             KnownNames::of(&parts.headers),
             upstream,
             identity,
+            &request_id,
             principal,
             &self.shared.table,
         )?;

@@ -4,13 +4,14 @@ use std::net::IpAddr;
 
 use compact_str::CompactString;
 use http::Method;
-use http::header::{self, HeaderMap};
+use http::header;
 
 use super::count;
 use crate::control::explain::{ExplainedAnswer, ExplainedStep, Explanation, Said, StepName};
 use crate::keys::policy::Attribution;
 use crate::keys::{Access, Denial, KeyTable, Principal};
 use crate::proxy::identity::Identity;
+use crate::proxy::known::KnownHeaders;
 use crate::proxy::record::{decision_word, method_word};
 use crate::proxy::reply::{self, No};
 use crate::proxy::route::Family;
@@ -99,8 +100,8 @@ impl Told {
         it.user_name = text(names.user);
     }
 
-    pub(super) fn refused(&mut self, no: &No, family: Family, asked: &HeaderMap) {
-        let answer = reply::refuse(no.refusal, family, asked, no.because);
+    pub(super) fn refused(&mut self, no: &No, family: Family, asked: &KnownHeaders<'_>) {
+        let answer = reply::refuse(no.refusal, family, reply::wants_protobuf(asked), no.because);
         if self.explanation.decision.is_empty() {
             self.explanation.reason = no.refusal.fault().map(ToOwned::to_owned);
         }
