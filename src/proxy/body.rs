@@ -130,7 +130,8 @@ impl Upload {
     /// Streams a body within bounds.
     pub fn new(inner: Incoming, bounds: Bounds, meter: Rc<Meter>) -> Self {
         if inner.is_end_stream() {
-            meter.end();
+            // As it began, just now.
+            meter.ended.set(true);
         }
         Self {
             inner: Some(inner),
@@ -247,17 +248,19 @@ pub struct Streamed {
     deadline: Instant,
     last: Instant,
     timer: LazyTimer,
+    /// Nothing has been passed on yet, nor waited for.
+    is_first: bool,
     /// Its last byte has come. hyper knows that in advance only where there is a length.
     ended: bool,
 }
 
 impl Streamed {
-    /// `idle` is how long the upstream may pause, `deadline` when all must be over.
+    /// It begins at a moment, after which the upstream may pause for so long; `deadline` is when all must be over.
     pub fn new(
         inner: Incoming,
         lease: Lease,
         meter: Rc<Meter>,
-        idle: Duration,
+        (last, idle): (Instant, Duration),
         deadline: Instant,
     ) -> Box<Self> {
         Box::new(Self {
@@ -266,8 +269,9 @@ impl Streamed {
             meter,
             idle,
             deadline,
-            last: Instant::now(),
+            last,
             timer: LazyTimer::default(),
+            is_first: true,
             ended: false,
         })
     }
@@ -308,7 +312,7 @@ impl Answer {
             && let Some(lease) = streamed.lease.take()
             && streamed.meter.ended.get()
         {
-            lease.keep();
+            lease.keep(streamed.last);
         }
     }
 }
@@ -342,7 +346,10 @@ impl Body for Answer {
                     let Ok(data) = frame.into_data() else {
                         continue;
                     };
-                    streamed.last = Instant::now();
+                    // What came with the head needs no look at the clock.
+                    if !std::mem::take(&mut streamed.is_first) {
+                        streamed.last = Instant::now();
+                    }
                     if streamed.last >= streamed.deadline {
                         this.record.fault(Cut::Deadline);
                         return Poll::Ready(Some(Err(Cut::Deadline)));
@@ -368,6 +375,7 @@ impl Body for Answer {
                     }
                 }
                 Poll::Pending => {
+                    streamed.is_first = false;
                     let idle = (streamed.last + streamed.idle).min(streamed.deadline);
                     if streamed.timer.poll(cx, idle).is_ready() {
                         let cut = if idle == streamed.deadline {

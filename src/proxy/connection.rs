@@ -187,6 +187,7 @@ impl AsyncRead for Timed {
             (Phase::Head(since), Poll::Pending) => since + this.head_timeout,
             // Never reached while busy. It rings for the time after that: the connection need not be polled again when
             // its request ends.
+            (Phase::Busy, Poll::Pending) if this.read_timer.waits_for(cx) => return Poll::Pending,
             (Phase::Busy, Poll::Pending) => Instant::now() + this.keep_alive_timeout,
         };
         match this.read_timer.poll(cx, deadline) {

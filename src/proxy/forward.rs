@@ -108,7 +108,7 @@ pub async fn forward(
     }
     *request.headers_mut() = sent;
 
-    let mut lease = worker.pool.lease(upstream).await?;
+    let mut lease = worker.pool.lease(upstream, now).await?;
     loop {
         let counter = if lease.reused {
             &worker.counters.upstream_reused
@@ -116,16 +116,21 @@ pub async fn forward(
             &worker.counters.upstream_opened
         };
         telemetry::add(counter, 1);
+        if !lease.reused {
+            // Connecting has its own time.
+            meter.last.set(Instant::now());
+        }
         let sending = lease.link.send(request);
         let first_byte = upstream.first_byte_timeout;
         match await_head(&mut lease.link, sending, &meter, first_byte, deadline, open).await {
             Ok(Ok(response)) => {
-                open.upstream_answered(now.elapsed());
+                let answered = Instant::now();
+                open.upstream_answered(answered.saturating_duration_since(now));
                 let (head, body) = response.into_parts();
-                let idle = upstream.idle_timeout;
+                let waits = (answered, upstream.idle_timeout);
                 return Ok(Forwarded {
                     head: clean(head, route.family)?,
-                    body: Streamed::new(body, lease, meter, idle, deadline),
+                    body: Streamed::new(body, lease, meter, waits, deadline),
                 });
             }
             // The kept connection had been closed, and the request comes back untouched: nothing of it was sent.
@@ -171,7 +176,6 @@ async fn await_head<T>(
     open: &Open,
 ) -> Result<T, TimedOut> {
     let mut sending = std::pin::pin!(sending);
-    meter.last.set(Instant::now());
     std::future::poll_fn(|cx| {
         link.drive(cx);
         // Only driving the connection brings the answer, so it need not wake anybody: that would be this same task.

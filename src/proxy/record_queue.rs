@@ -27,7 +27,7 @@ struct State {
     waiting: VecDeque<RequestRecord>,
     /// Places promised to records that are still to come.
     reserved: usize,
-    /// Taken, and not yet written.
+    /// Taken, and waiting with the writer.
     with_writer: usize,
     /// The worker will push no more.
     ended: bool,
@@ -111,10 +111,13 @@ impl Lane {
         !into.is_empty()
     }
 
-    /// Frees the places of records that are written.
-    pub fn release(&self, written: usize) {
+    /// Frees the places of records that wait no more.
+    pub fn release(&self, records: usize) {
+        if records == 0 {
+            return;
+        }
         let mut state = self.state();
-        state.with_writer = state.with_writer.saturating_sub(written);
+        state.with_writer = state.with_writer.saturating_sub(records);
         drop(state);
         self.free.notify_waiters();
     }
@@ -159,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_free_again_once_its_record_is_written_and_not_before() {
+    fn a_place_is_free_again_once_its_record_waits_no_more_and_not_before() {
         let (queue, lane) = Queue::new(2);
         assert!(push(&queue, false) && push(&queue, false));
         assert!(!push(&queue, false));

@@ -113,7 +113,7 @@ struct Writer {
     /// The lane that is taken from next; the one before it is where the records at hand are from.
     next: usize,
     at_hand: VecDeque<RequestRecord>,
-    /// How many of that lane's records are lines that wait.
+    /// How many records the lines are of that wait.
     formatted: usize,
     lines: LineWriter,
     output: Output,
@@ -139,7 +139,6 @@ impl Writer {
                 std::thread::sleep(BROKEN_PAUSE);
                 continue;
             }
-            self.release();
             if self.format() {
                 continue;
             }
@@ -168,16 +167,22 @@ impl Writer {
         false
     }
 
-    /// Makes lines of a batch of what is at hand. Returns whether there was something.
+    /// Makes lines of a batch of what is at hand, whose places are free from then on. Returns whether there was something.
     fn format(&mut self) -> bool {
-        while self.formatted < BATCH
-            && let Some(record) = self.at_hand.pop_front()
-        {
-            self.formatted += 1;
+        // Whoever looks on may take long over each.
+        let batch = match self.output.sink {
+            Sink::Print(_) => 1,
+            Sink::Stdout | Sink::File(_) | Sink::Off => BATCH,
+        };
+        let batch = batch.min(self.at_hand.len());
+        if let Some(lane) = self.lanes.get(self.next.wrapping_sub(1)) {
+            lane.release(batch);
+        }
+        for record in self.at_hand.drain(..batch) {
             record.note_use(&self.asides.usage);
             let names = || self.asides.table.names(&record.attribution);
             match &mut self.output.sink {
-                // Somebody looking on; what they miss is in nobody's log.
+                // What they miss is in nobody's log.
                 Sink::Print(print) => drop(print(&record, &names())),
                 Sink::Off => {}
                 Sink::Stdout | Sink::File(_) => {
@@ -186,17 +191,8 @@ impl Writer {
                 }
             }
         }
-        self.formatted > 0
-    }
-
-    /// Gives the places of what is written back to its lane.
-    fn release(&mut self) {
-        if self.formatted > 0
-            && let Some(lane) = self.lanes.get(self.next.wrapping_sub(1))
-        {
-            lane.release(self.formatted);
-            self.formatted = 0;
-        }
+        self.formatted = batch;
+        batch > 0
     }
 
     fn give_up(&self) {

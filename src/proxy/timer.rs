@@ -18,6 +18,12 @@ pub struct LazyTimer {
 }
 
 impl LazyTimer {
+    /// Whether it is registered for whoever asks, and has not rung. Then there is nothing to tell it.
+    pub fn waits_for(&self, cx: &Context<'_>) -> bool {
+        let runs = self.sleep.as_ref().is_some_and(|sleep| !sleep.is_elapsed());
+        runs && is_same(self.wakes.as_ref(), cx)
+    }
+
     /// Ready once `at` has passed. Call it only when nothing else is ready.
     pub fn poll(&mut self, cx: &mut Context<'_>, at: Instant) -> Poll<()> {
         let sleep = self
@@ -25,12 +31,7 @@ impl LazyTimer {
             .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at.into())));
         if sleep.deadline().into_std() > at {
             sleep.as_mut().reset(at.into());
-        } else if !sleep.is_elapsed()
-            && self
-                .wakes
-                .as_ref()
-                .is_some_and(|wakes| wakes.will_wake(cx.waker()))
-        {
+        } else if !sleep.is_elapsed() && is_same(self.wakes.as_ref(), cx) {
             // It is registered for whoever asks, and will ring in time.
             return Poll::Pending;
         }
@@ -44,4 +45,8 @@ impl LazyTimer {
         }
         Poll::Pending
     }
+}
+
+fn is_same(wakes: Option<&Waker>, cx: &Context<'_>) -> bool {
+    wakes.is_some_and(|wakes| wakes.will_wake(cx.waker()))
 }

@@ -304,8 +304,12 @@ impl Pool {
     ///
     /// # Errors
     /// How connecting failed, as the client is told.
-    pub async fn lease(self: &Rc<Self>, upstream: &Arc<Upstream>) -> Result<Lease, Refusal> {
-        match self.take(upstream) {
+    pub async fn lease(
+        self: &Rc<Self>,
+        upstream: &Arc<Upstream>,
+        now: Instant,
+    ) -> Result<Lease, Refusal> {
+        match self.take(upstream, now) {
             Some(link) => Ok(self.lend(link, true, upstream)),
             None => self.open(upstream).await,
         }
@@ -330,11 +334,11 @@ impl Pool {
         }
     }
 
-    fn take(&self, upstream: &Upstream) -> Option<Link> {
+    fn take(&self, upstream: &Upstream, now: Instant) -> Option<Link> {
         let mut idle = self.idle.borrow_mut();
         let kept = idle.get_mut(&upstream.name)?;
         while let Some(Idle { mut link, since }) = kept.pop() {
-            if link.is_usable() && since.elapsed() < upstream.keep_alive {
+            if now.saturating_duration_since(since) < upstream.keep_alive && link.is_usable() {
                 return Some(link);
             }
         }
@@ -354,8 +358,8 @@ impl Pool {
 }
 
 impl Lease {
-    /// Keeps the connection for another request. Only for one whose answer and body have both ended.
-    pub fn keep(self) {
+    /// Keeps the connection for another request. Only for one whose answer and body have both ended, by then.
+    pub fn keep(self, now: Instant) {
         if self.link.connection.is_none() || self.upstream.keep_alive.is_zero() {
             return;
         }
@@ -364,7 +368,7 @@ impl Lease {
         if kept.len() < self.upstream.idle_max {
             kept.push(Idle {
                 link: self.link,
-                since: Instant::now(),
+                since: now,
             });
         }
     }
