@@ -91,7 +91,14 @@ pub async fn forward(
     *request.method_mut() = parts.method.clone();
     *request.version_mut() = Version::HTTP_11;
     *request.uri_mut() = uri(upstream, &parts.uri, extracted)?;
-    *request.headers_mut() = headers(parts, known, upstream, identity, principal, &worker.shared.table)?;
+    *request.headers_mut() = headers(
+        parts,
+        known,
+        upstream,
+        identity,
+        principal,
+        &worker.shared.table,
+    )?;
 
     let mut lease = worker.pool.lease(upstream).await?;
     loop {
@@ -288,7 +295,7 @@ pub fn headers(
     }
     if let Some((id, at)) = attribution.user {
         headers.insert(USER_ID, uuid(id.0));
-        if let Some(name) = table.read().with_user(at, |user| text(&user.name)) {
+        if let Some(name) = table.read().user_name(at, text) {
             headers.insert(USER_NAME, name?);
         }
     }
