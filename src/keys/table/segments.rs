@@ -166,8 +166,8 @@ impl Segments {
     pub(super) fn reserve(&self, keys: usize) {
         let (used, of) = USED_MAX;
         let each = keys / SEGMENTS;
-        // They do not spread evenly: two deviations more leave one segment in forty that has to grow after all.
-        let each = each + 2 * each.isqrt();
+        // They do not spread evenly: three deviations more leave few segments that have to grow after all.
+        let each = each + 3 * each.isqrt();
         let lines = each * of / used;
         for slot in &self.all {
             let held = slot.load();
