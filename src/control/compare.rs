@@ -74,7 +74,7 @@ fn difference(table: &KeyTable, record: &Record) -> Option<String> {
             let held = table.user_by_id(&user.id);
             let through = |held: &crate::keys::User| held.application_keys_revoked_through;
             let revoked = held
-                .as_deref()
+                .as_ref()
                 .is_none_or(|held| through(held) >= through(user));
             (held.map(|held| held.revision), revoked)
         }

@@ -329,7 +329,7 @@ pub fn headers(
         headers.insert(KEY_KIND, HeaderValue::from_static(kind));
     }
     if let Some((_, at)) = attribution.user
-        && let Some(name) = table.read().with_user(at, |user| self::text(&user.name))
+        && let Some(name) = table.read().user_name(at, self::text)
     {
         headers.insert(USER_NAME, name?);
     }

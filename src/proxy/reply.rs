@@ -252,7 +252,7 @@ pub fn refuse(
 thread_local! {
     /// The bodies of refusals, once they have been written: whoever tries wrong keys all day should cost as little as can be.
     static BODIES: [OnceCell<Bytes>; Refusal::ALL.len() * Family::ALL.len() * 2] =
-        [const { OnceCell::new() }; Refusal::ALL.len() * Family::ALL.len() * 2];
+        const { [const { OnceCell::new() }; Refusal::ALL.len() * Family::ALL.len() * 2] };
 }
 
 fn kept_body(refusal: Refusal, family: Family, status: StatusCode, is_protobuf: bool) -> Bytes {

@@ -102,8 +102,8 @@ impl Kept {
 
     fn apply_user(&mut self, seen: &Seen, mut user: User) -> Applied {
         let at = self.users.of(user.id, user.id.bytes(), &seen.users);
-        let Some(held) = seen.users.record(at) else {
-            seen.users.put(at, user);
+        let Some(mut held) = seen.users.user(at) else {
+            seen.users.put(at, &user);
             return Applied::Newer { replaced: None };
         };
         let through = user.application_keys_revoked_through;
@@ -114,15 +114,14 @@ impl Kept {
                 user.application_keys_revoked_at = held.application_keys_revoked_at;
             }
             let replaced = Some(held.revision);
-            seen.users.put(at, user);
+            seen.users.put(at, &user);
             return Applied::Newer { replaced };
         }
         let revokes = through > held_through;
         if revokes {
-            let mut held = (*held).clone();
             held.application_keys_revoked_through = through;
             held.application_keys_revoked_at = user.application_keys_revoked_at;
-            seen.users.put(at, held);
+            seen.users.put(at, &held);
         }
         Applied::older(revokes)
     }
@@ -456,7 +455,7 @@ mod tests {
             Record::User(user) => {
                 users += 1;
                 assert_eq!(plain.users.get(&user.id), Some(&user));
-                assert_eq!(table.user_by_id(&user.id).as_deref(), Some(&user));
+                assert_eq!(table.user_by_id(&user.id).as_ref(), Some(&user));
             }
             Record::Key(key) => {
                 keys += 1;

@@ -2,13 +2,15 @@
 //! business.
 
 /// Blocks are counted in units of so many bytes.
-const UNIT: usize = 4;
+const UNIT: usize = 2;
+/// A free block says which one is next, so none has fewer units.
+const UNITS_MIN: usize = size_of::<u32>() / UNIT;
 /// The bytes of a chunk, from which blocks are cut.
 const CHUNK: usize = 256 * 1024;
 /// The units of a chunk: a block's number has its chunk above these bits and its place in it below.
 const PLACE_BITS: u32 = (CHUNK / UNIT).ilog2();
 /// A larger block has a chunk of its own.
-const CUT_UNITS_MAX: usize = 1024;
+const CUT_UNITS_MAX: usize = 2048;
 /// The end of a list of free blocks.
 const END: u32 = u32::MAX;
 
@@ -25,7 +27,7 @@ pub(super) struct Arena {
 
 /// The units of a block of so many bytes.
 fn units(bytes: usize) -> usize {
-    bytes.div_ceil(UNIT).max(1)
+    bytes.div_ceil(UNIT).max(UNITS_MIN)
 }
 
 fn number(chunk: u32, unit: usize) -> u32 {
@@ -127,7 +129,7 @@ impl Arena {
             return number(chunk, cut);
         }
         // Before there is another chunk, what is free is made use of: a larger block is cut in two.
-        let larger = (units + 1..=CUT_UNITS_MAX).find(|larger| {
+        let larger = (units + UNITS_MIN..=CUT_UNITS_MAX).find(|larger| {
             let first = self.free.get(*larger);
             first.is_some_and(|first| *first != END)
         });
@@ -138,7 +140,7 @@ impl Arena {
             return at;
         }
         let left = CHUNK / UNIT - cut;
-        if left > 0 {
+        if left >= UNITS_MIN {
             self.is_free(number(chunk, cut), left);
         }
         let at = self.chunk(CHUNK);

@@ -8,16 +8,16 @@ use super::limits::Limits;
 use crate::keys::{Actor, Deed, Key, KeyId, Labels, OrgId, Revision, Timestamp, UserId};
 
 /// Moments within 34 years of this one take five bytes.
-const ERA_MS: i64 = 1_577_836_800_000; // 2020-01-01
+pub(super) const ERA_MS: i64 = 1_577_836_800_000; // 2020-01-01
 
-const IS_OF_THE_ERA: u16 = 1;
-const IS_AS_MADE: u16 = 1 << 1;
-const REVISED: u16 = 1 << 2;
-const REVOKED: u16 = 1 << 3;
-const SHADOWED: u16 = 1 << 4;
-const REPLACED: u16 = 1 << 5;
-const LABELLED: u16 = 1 << 6;
-const LAST_FOUR: u16 = 1 << 7;
+const IS_OF_THE_ERA: u8 = 1;
+const IS_AS_MADE: u8 = 1 << 1;
+const REVISED: u8 = 1 << 2;
+const REVOKED: u8 = 1 << 3;
+const SHADOWED: u8 = 1 << 4;
+const REPLACED: u8 = 1 << 5;
+const LABELLED: u8 = 1 << 6;
+const LAST_FOUR: u8 = 1 << 7;
 
 /// The numbers that stand for users.
 pub(super) trait Users {
@@ -46,8 +46,8 @@ pub(super) fn write(key: &Key, bytes: &mut Vec<u8>, number: &mut impl FnMut(User
         (LAST_FOUR, key.last4.len() == 4),
     ];
     let flags = flags.iter().filter(|(_, is_set)| *is_set);
-    let flags = flags.fold(0_u16, |all, (flag, _)| all | flag);
-    bytes.extend(flags.to_le_bytes());
+    let flags = flags.fold(0_u8, |all, (flag, _)| all | flag);
+    bytes.push(flags);
     if is_of_the_era {
         bytes.extend(since.to_le_bytes().iter().take(5));
     } else {
@@ -94,7 +94,8 @@ pub(super) fn write(key: &Key, bytes: &mut Vec<u8>, number: &mut impl FnMut(User
     write_text(&key.name, bytes);
 }
 
-fn write_number(mut number: u64, bytes: &mut Vec<u8>) {
+/// Appends a number, small ones in few bytes.
+pub(super) fn write_number(mut number: u64, bytes: &mut Vec<u8>) {
     while number >= 0x80 {
         bytes.push(number as u8 | 0x80);
         number >>= 7;
@@ -102,12 +103,13 @@ fn write_number(mut number: u64, bytes: &mut Vec<u8>) {
     bytes.push(number as u8);
 }
 
-/// Small numbers of both signs in few bytes.
-fn write_signed(number: i64, bytes: &mut Vec<u8>) {
+/// The same, for numbers of both signs.
+pub(super) fn write_signed(number: i64, bytes: &mut Vec<u8>) {
     write_number((number << 1 ^ number >> 63) as u64, bytes);
 }
 
-fn write_text(text: &str, bytes: &mut Vec<u8>) {
+/// Appends a text and, before it, its length.
+pub(super) fn write_text(text: &str, bytes: &mut Vec<u8>) {
     write_number(text.len() as u64, bytes);
     bytes.extend(text.as_bytes());
 }
@@ -140,22 +142,29 @@ enum By {
 }
 
 /// What is left to read.
-struct Rest<'b>(&'b [u8]);
+pub(super) struct Rest<'b>(&'b [u8]);
 
 impl<'b> Rest<'b> {
+    /// All of what was written.
+    pub(super) const fn of(bytes: &'b [u8]) -> Self {
+        Self(bytes)
+    }
+
     fn take(&mut self, length: usize) -> Option<&'b [u8]> {
         let (taken, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;
         Some(taken)
     }
 
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+    /// The next bytes.
+    pub(super) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (taken, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
         Some(*taken)
     }
 
-    fn number(&mut self) -> Option<u64> {
+    /// What `write_number` wrote.
+    pub(super) fn number(&mut self) -> Option<u64> {
         let mut number = 0_u64;
         for shift in (0..64).step_by(7) {
             let [byte] = self.array()?;
@@ -167,12 +176,14 @@ impl<'b> Rest<'b> {
         None
     }
 
-    fn signed(&mut self) -> Option<i64> {
+    /// What `write_signed` wrote.
+    pub(super) fn signed(&mut self) -> Option<i64> {
         let number = self.number()?;
         Some((number >> 1) as i64 ^ -((number & 1) as i64))
     }
 
-    fn text(&mut self) -> Option<&'b str> {
+    /// What `write_text` wrote.
+    pub(super) fn text(&mut self) -> Option<&'b str> {
         let length = usize::try_from(self.number()?).ok()?;
         std::str::from_utf8(self.take(length)?).ok()
     }
@@ -194,7 +205,7 @@ impl<'b> Rest<'b> {
 /// Reads what was written for a key issued with this revision. `None` is bytes that [`write`] never makes.
 pub(super) fn read(bytes: &[u8], issued: Revision) -> Option<Cold<'_>> {
     let mut rest = Rest(bytes);
-    let flags = u16::from_le_bytes(rest.array()?);
+    let [flags] = rest.array()?;
     let has = |flag| flags & flag != 0;
     let since = if has(IS_OF_THE_ERA) {
         let [a, b, c, d, e] = rest.array()?;

@@ -12,6 +12,7 @@ mod cold;
 mod entry;
 mod limits;
 mod line;
+mod packed;
 mod people;
 mod reading;
 mod segments;
@@ -29,6 +30,7 @@ use crate::keys::{
 use applying::Kept;
 use entry::{Entry, halves};
 use limits::Places;
+use packed::Packed;
 use people::People;
 pub use people::{HeldOrg, HeldUser, OrgAt, UserAt};
 pub use reading::{Held, Known, Names, Reader};
@@ -109,7 +111,7 @@ struct Seen {
     segments: Segments,
     limits: Places,
     orgs: People<Org>,
-    users: People<User>,
+    users: People<Packed>,
     keys: AtomicUsize,
 }
 
@@ -240,8 +242,8 @@ impl KeyTable {
         for org in (0..orgs).filter_map(|at| self.seen.orgs.record(at)) {
             each(Record::Org((*org).clone()));
         }
-        for user in (0..users).filter_map(|at| self.seen.users.record(at)) {
-            each(Record::User((*user).clone()));
+        for user in (0..users).filter_map(|at| self.seen.users.user(at)) {
+            each(Record::User(user));
         }
         for at in 0..self.seen.segments.len() {
             // Nobody waits for a change while what is shown is looked at.
@@ -289,9 +291,9 @@ impl KeyTable {
     }
 
     /// The user with this id.
-    pub fn user_by_id(&self, id: &UserId) -> Option<Arc<User>> {
+    pub fn user_by_id(&self, id: &UserId) -> Option<User> {
         let at = self.kept().user_at(id)?;
-        self.seen.users.record(at)
+        self.seen.users.user(at)
     }
 
     /// What those are called, now, whom a decision found.
@@ -311,8 +313,8 @@ impl KeyTable {
                 self.seen.orgs.with(at, name)
             }),
             user: of.user.and_then(|(_, UserAt(at))| {
-                let name = |user: &User| user.name.clone();
-                self.seen.users.with(at, name)
+                let name = |user: &Packed| user.name().map(Into::into);
+                self.seen.users.with(at, name).flatten()
             }),
         }
     }

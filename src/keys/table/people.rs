@@ -10,6 +10,7 @@ use arc_swap::ArcSwapOption;
 
 use super::TakeBytes;
 use super::entry::{bytes_of, halves};
+use super::packed::Packed;
 use super::slots::Slots;
 use crate::keys::{Org, OrgId, Revision, User, UserId};
 
@@ -130,12 +131,18 @@ impl People<Org> {
     }
 }
 
-impl People<User> {
+impl People<Packed> {
+    /// The whole record of this number.
+    pub(super) fn user(&self, at: u32) -> Option<User> {
+        let id = UserId(self.id(at)?);
+        self.with(at, |packed| packed.user(id)).flatten()
+    }
+
     pub(super) fn held(&self, UserAt(at): UserAt) -> Option<HeldUser> {
         let slot = self.slots.get(at)?;
         let state = slot.state.load(Ordering::Acquire);
         if state & WIDE != 0 {
-            return self.with(at, |user| HeldUser {
+            return self.user(at).map(|user| HeldUser {
                 id: user.id,
                 disabled: user.disabled,
                 application_keys_revoked_through: user.application_keys_revoked_through,
@@ -148,7 +155,7 @@ impl People<User> {
         })
     }
 
-    pub(super) fn put(&self, at: u32, user: User) {
+    pub(super) fn put(&self, at: u32, user: &User) {
         let through = user.application_keys_revoked_through.0;
         let through = if through > REVISION_MAX {
             WIDE
@@ -157,7 +164,7 @@ impl People<User> {
         };
         let disabled = if user.disabled { DISABLED } else { 0 };
         if let Some(slot) = self.slots.make(at) {
-            slot.put(disabled | through, user);
+            slot.put(disabled | through, Packed::of(user));
         }
     }
 }

@@ -8,7 +8,7 @@ use super::limits::{HeldLimits, Limits};
 use super::segments::Place;
 use super::{HeldOrg, HeldUser, KeyTable, OrgAt, UserAt};
 use crate::keys::rules::Origin;
-use crate::keys::{Fingerprint, KeyId, KeyKind, Revision, Timestamp, User};
+use crate::keys::{Fingerprint, KeyId, KeyKind, Revision, Timestamp};
 
 /// The table for the length of one decision. It is no snapshot; each look-up sees the table as it is then.
 #[derive(Clone, Copy)]
@@ -154,9 +154,10 @@ impl<'a> Reader<'a> {
         self.table.seen.users.held(at)
     }
 
-    /// Asks the record of the user at this place.
-    pub fn with_user<A>(&self, UserAt(at): UserAt, ask: impl FnOnce(&User) -> A) -> Option<A> {
-        self.table.seen.users.with(at, ask)
+    /// Shows what the user at this place is called.
+    pub fn user_name<A>(&self, UserAt(at): UserAt, show: impl FnOnce(&str) -> A) -> Option<A> {
+        let users = &self.table.seen.users;
+        users.with(at, |user| user.name().map(show)).flatten()
     }
 
     /// The whole table, for what no decision needs.
