@@ -102,6 +102,10 @@ def doubts(options, runs, siblings):
             names.setdefault(f"{run['load']} at {run['connections']}", {})[NAMES[run["contender"]]] = True
         listed = "; ".join(f"{load}: {', '.join(who)}" for load, who in names.items())
         found.append(f"the proxy was not the limit, so requests/s and latency are the load's (CPU per request holds): {listed}")
+    unlogged = [run for run in runs if run["unlogged"]]
+    for name in sorted({NAMES[run["contender"]] for run in unlogged}):
+        shares = [run["unlogged"] for run in unlogged if NAMES[run["contender"]] == name]
+        found.append(f"{name} lost lines of its log in {len(shares)} runs, up to {max(shares):.0%} of them: it did less than the others")
     late = [run for run in runs if run["late_ms"] and run["late_ms"] > 0.1]
     if late:
         worst = max(run["late_ms"] for run in late)

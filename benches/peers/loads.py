@@ -10,7 +10,7 @@ import machine
 from machine import Failed, ask
 from peers.contenders import BENCHES, NAMES
 
-LOG_SECONDS_MAX = 5
+LOG_SECONDS_MAX = 3
 
 
 class Load:
@@ -121,14 +121,18 @@ def check_upstream(what, contender, load, connections, answers, reached):
 
 
 def check_log(what, contender, wanted):
-    """One line for each request. What is written late is waited for; what never comes was lost, and the figures are of somebody who did less."""
+    """One line for each request. What is written late is waited for; what never comes was lost, and the figures are of somebody who did less.
+    keygate may lose none. Of a peer, whose figures it flatters, the share that was lost is returned, and told as a doubt."""
     if not contender.log:
-        return
+        return 0.0
     end = time.monotonic() + LOG_SECONDS_MAX
     while (written := lines(contender.log)) < wanted:
         if time.monotonic() > end:
+            if written and not contender.name.startswith("keygate"):
+                return 1 - written / wanted
             raise Failed(f"{what}: {wanted - written} of {wanted} requests are not in its log")
         time.sleep(0.1)
+    return 0.0
 
 
 def one_run(bench, contender, load, connections):
@@ -148,7 +152,7 @@ def one_run(bench, contender, load, connections):
     reached = {name: value - counted[name] for name, value in bench.seen().items()}
     process.must_run()
     check_upstream(what, contender, load, connections, got["requests"], reached)
-    check_log(what, contender, warm["requests"] + got["requests"])
+    unlogged = check_log(what, contender, warm["requests"] + got["requests"])
     seconds = got["microseconds"] / 1e6
     return {
         "contender": contender.name,
@@ -170,6 +174,7 @@ def one_run(bench, contender, load, connections):
         "load_core_busy": busy / seconds,
         "foreign_on_proxy_core": max(0.0, foreign / seconds),
         "upstream_connections_opened": reached["connections"],
+        "unlogged": unlogged,
     }
 
 
