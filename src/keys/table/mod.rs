@@ -344,6 +344,16 @@ mod tests {
         Record::Key(key)
     }
 
+    fn revoked(key: &Key) -> Key {
+        Key {
+            revoked: Some(Deed {
+                at: Timestamp(1),
+                by: Actor::Operator,
+            }),
+            ..key.clone()
+        }
+    }
+
     #[test]
     fn an_older_revision_never_overwrites_a_newer_one() {
         let table = KeyTable::new(Instant::now());
@@ -362,11 +372,7 @@ mod tests {
     fn a_revoked_key_stays_revoked_whatever_a_later_record_says() {
         let table = KeyTable::new(Instant::now());
         let key = samples::key(KeyKind::ApiKey, &samples::org("a"), None, 7);
-        let mut revoked = key.clone();
-        revoked.revoked = Some(Deed {
-            at: Timestamp(1),
-            by: Actor::Operator,
-        });
+        let revoked = revoked(&key);
         table.apply(at(3, revoked));
         table.apply(at(4, key.clone()));
         assert!(table.read().key(&key.fingerprint).unwrap().is_revoked);
@@ -377,11 +383,7 @@ mod tests {
     fn a_revocation_counts_however_late_it_comes() {
         let table = KeyTable::new(Instant::now());
         let key = samples::key(KeyKind::ApiKey, &samples::org("a"), None, 7);
-        let mut revoked = key.clone();
-        revoked.revoked = Some(Deed {
-            at: Timestamp(1),
-            by: Actor::Operator,
-        });
+        let revoked = revoked(&key);
         table.apply(at(9, key.clone()));
         assert_eq!(table.apply(at(8, revoked)), Applied::Revoked);
         let held = table.full_key(&key.fingerprint).unwrap();
